@@ -1,0 +1,39 @@
+"""LoRA Workbench: learn and do LoRA training for diffusion models, with every stage visible.
+
+    import workbench as wb
+    recipe = wb.Recipe.preset("critters")
+    run = wb.start(recipe)
+    for event in run.train():
+        print(event)
+
+Names are loaded when first used, so that `import workbench` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.evaluation.compare import compare
+    from workbench.recipe import Recipe
+    from workbench.start import resume, start
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Recipe": "workbench.recipe",
+    "start": "workbench.start",
+    "resume": "workbench.start",
+    "compare": "workbench.evaluation.compare",
+}
+
+__all__ = ["Recipe", "compare", "resume", "start"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])
