@@ -1,0 +1,1 @@
+"""What a run leaves behind: events, checkpoints, its lock, control files, samples, validation."""
