@@ -12,12 +12,16 @@ Names are loaded when first used, so that `import workbench` costs nothing.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from workbench.quiet import hush
+
 if TYPE_CHECKING:
     from workbench.evaluation.compare import compare
     from workbench.recipe import Recipe
     from workbench.start import resume, start
 
 __version__ = "0.1.0"
+
+hush()  # before any library is imported: it reads the environment then
 
 _PUBLIC = {
     "Recipe": "workbench.recipe",
