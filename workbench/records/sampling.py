@@ -1,0 +1,342 @@
+"""Pictures from fixed prompts and seeds, so that two sets differ only by what was trained.
+
+Each picture's noise comes from a CPU generator of its own seed: neither the device, nor the batch
+it happens to sit in, nor the pictures before it change what it starts from.
+"""
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from PIL import Image, PngImagePlugin
+from torch import Tensor, nn
+
+from workbench import store
+from workbench.settings import Settings, setting
+
+if TYPE_CHECKING:
+    from workbench.models.family import Family
+
+__all__ = [
+    "Picture",
+    "SampleSettings",
+    "evaluating",
+    "fill_prompt",
+    "make_scheduler",
+    "picture_path",
+    "sample",
+    "save_pictures",
+    "stream",
+    "without_trigger",
+]
+
+# diffusers' class and what it needs beyond the noise schedule.
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler_a": ("EulerAncestralDiscreteScheduler", {}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+}
+
+
+class SampleSettings(Settings):
+    """Which pictures are made to see what the training does, and how."""
+
+    prompts: tuple[str, ...] = setting(
+        (),
+        help="what to draw; {trigger} and {class} stand for the first subset's words",
+        basic=True,
+    )
+    negative: str = setting("", help="what to steer away from; used when guidance is above 1")
+    seeds: tuple[int, ...] = setting(
+        (0,), help="every prompt is drawn once from each seed", min_length=1
+    )
+    every_steps: int | None = setting(
+        None,
+        help="how often to sample during training; left out: only at the end",
+        ge=1,
+        basic=True,
+    )
+    steps: int = setting(25, help="denoising steps of one picture", ge=1, le=1000)
+    guidance: float = setting(
+        4.0,
+        help="how strongly the prompt is followed; 1 is no guidance, SD 1.5 likes 7",
+        ge=1,
+        le=30,
+    )
+    guidance_rescale: float = setting(
+        0.0, help="pulls overexposed pictures back; 0.7 for zero terminal SNR", ge=0, le=1
+    )
+    scheduler: Literal["ddim", "euler", "euler_a", "dpmpp_2m"] = setting(
+        "ddim", help="the solver that turns noise into a picture"
+    )
+    spacing: Literal["trailing", "leading", "linspace"] = setting(
+        "trailing", help="which timesteps are visited; trailing starts at pure noise"
+    )
+    width: int | None = setting(
+        None, help="left out: the size the base was made for", unit="px", ge=8, multiple_of=8
+    )
+    height: int | None = setting(
+        None, help="left out: the size the base was made for", unit="px", ge=8, multiple_of=8
+    )
+    batch_size: int = setting(8, help="pictures drawn at once; lower it to save memory", ge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture and what it was made from."""
+
+    prompt: str
+    seed: int
+    image: Image.Image
+
+
+def fill_prompt(prompt: str, *, trigger: str | None = None, class_word: str | None = None) -> str:
+    """Put the words of a concept into a prompt.
+
+    Args:
+        prompt: may hold `{trigger}` and `{class}`.
+        trigger: the concept's word; None or empty leaves its place out.
+        class_word: the kind of thing it is.
+    Returns:
+        The prompt; a place left empty takes its separator with it.
+    """
+    for place, word in (("{trigger}", trigger), ("{class}", class_word)):
+        prompt = prompt.replace(place, word or "\0")
+    return _close_gaps(prompt)
+
+
+def without_trigger(prompt: str, *, trigger: str | None, class_word: str | None = None) -> str:
+    """Take the trigger out of a prompt, to see how much of the concept leaks into the rest.
+
+    Args:
+        prompt: as it is sampled, `{trigger}` allowed.
+        trigger: the concept's word.
+        class_word: put in its place, unless the prompt says it already.
+    Returns:
+        The prompt without the trigger; the same text when it does not hold the trigger.
+    """
+    prompt = prompt.replace("{class}", class_word or "\0").replace("{trigger}", "\0")
+    if trigger:
+        prompt = _word(trigger).sub("\0", prompt)
+    if class_word and not _word(class_word).search(prompt):
+        prompt = prompt.replace("\0", class_word, 1)
+    return _close_gaps(prompt)
+
+
+def _word(word: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
+
+
+def _close_gaps(prompt: str) -> str:
+    """Drop the marks of empty places, with the comma or space that held them."""
+    prompt = re.sub(r"^\s*\0\s*,?\s*|\s*,\s*\0\s*(?=,|$)|\s*\0(?=\s|,|$)", "", prompt)
+    return prompt.replace("\0", "").strip()
+
+
+def sample(
+    family: "Family",
+    settings: SampleSettings,
+    *,
+    prompts: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> list[Picture]:
+    """Draw every prompt from every seed with the weights as they are now.
+
+    Args:
+        family: the model, adapter attached or not.
+        settings: how to draw.
+        prompts: instead of the settings' own.
+        seeds: instead of the settings' own.
+    Returns:
+        Pictures, all seeds of the first prompt first.
+    """
+    return list(stream(family, settings, prompts=prompts, seeds=seeds))
+
+
+def stream(
+    family: "Family",
+    settings: SampleSettings,
+    *,
+    prompts: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Iterator[Picture]:
+    """Draw as `sample` does, and hand out each picture as soon as its batch is done.
+
+    Between two pictures the modules are in the mode they were found in.
+
+    Args:
+        family: the model, adapter attached or not.
+        settings: how to draw.
+        prompts: instead of the settings' own.
+        seeds: instead of the settings' own.
+    Yields:
+        Pictures, all seeds of the first prompt first.
+    """
+    prompts = settings.prompts if prompts is None else prompts
+    seeds = settings.seeds if seeds is None else seeds
+    jobs = [(prompt, seed) for prompt in prompts for seed in seeds]
+    for start in range(0, len(jobs), settings.batch_size):
+        batch = jobs[start : start + settings.batch_size]
+        for (prompt, seed), image in zip(batch, _draw(family, settings, batch), strict=True):
+            yield Picture(prompt, seed, image)
+
+
+@contextlib.contextmanager
+def evaluating(family: "Family") -> Iterator[None]:
+    """Hold a model in evaluation mode, dropout off and no gradients, and put back what was.
+
+    Args:
+        family: its denoiser, autoencoder and text encoders are switched.
+    Yields:
+        Nothing.
+    """
+    parts: list[nn.Module] = [family.unet, family.vae, *family.text_encoders]
+    training = [module for part in parts for module in part.modules() if module.training]
+    try:
+        for part in parts:
+            part.eval()
+        # autocast of a caller would round weights that training itself never rounds
+        with torch.no_grad(), torch.autocast(family.device.type, enabled=False):
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _draw(
+    family: "Family", settings: SampleSettings, jobs: Sequence[tuple[str, int]]
+) -> list[Image.Image]:
+    """One batch, every picture from a generator of its own."""
+    height, width = _size(family, settings)
+    generators = [torch.Generator().manual_seed(seed) for _, seed in jobs]
+    channels, ratio = family.latent_channels, family.downsampling
+    shape = (channels, height // ratio, width // ratio)
+    latents = torch.stack([torch.randn(shape, generator=one) for one in generators])
+    pipeline = family.pipeline()
+    pipeline.scheduler = make_scheduler(family, settings)
+    pipeline.set_progress_bar_config(disable=True)
+    with evaluating(family):
+        conditioning = _conditioning(family, [prompt for prompt, _ in jobs], settings)
+        latents = latents.to(family.device, conditioning["prompt_embeds"].dtype)
+        latents = pipeline(
+            latents=latents,
+            generator=generators,
+            height=height,
+            width=width,
+            num_inference_steps=settings.steps,
+            guidance_scale=settings.guidance,
+            guidance_rescale=settings.guidance_rescale,
+            output_type="latent",
+            **conditioning,
+        ).images
+        return to_images(family.decode(latents))
+
+
+def _size(family: "Family", settings: SampleSettings) -> tuple[int, int]:
+    """Height and width in px."""
+    native = family.unet.config.sample_size  # one number, or height and width
+    rows, columns = (native, native) if isinstance(native, int) else native
+    ratio = family.downsampling
+    return settings.height or rows * ratio, settings.width or columns * ratio
+
+
+def _conditioning(
+    family: "Family", prompts: list[str], settings: SampleSettings
+) -> dict[str, Tensor]:
+    """The prompts as pipeline arguments, encoded as in training (clip skip included)."""
+    names = {"hidden": "prompt_embeds", "pooled": "pooled_prompt_embeds"}
+    encoded = family.encode_captions(prompts)
+    arguments = {names[key]: value for key, value in encoded.items()}
+    if settings.guidance > 1:
+        negative = family.encode_captions([settings.negative])
+        for key, value in negative.items():
+            repeated = value.expand(len(prompts), *value.shape[1:])
+            arguments[f"negative_{names[key]}"] = repeated
+    return arguments
+
+
+def make_scheduler(family: "Family", settings: SampleSettings) -> Any:
+    """Build a scheduler for sampling from the model's own noise schedule.
+
+    Args:
+        family: gives the noise schedule and what the model predicts.
+        settings: gives the solver and the spacing.
+    Returns:
+        A diffusers scheduler that nothing else holds.
+    """
+    import diffusers
+
+    name, extra = SCHEDULERS[settings.scheduler]
+    # a terminal SNR of exactly 0 gives the sigma solvers an infinity; 2^-24 is what diffusers uses
+    alphas = family.alphas_cumprod.double().cpu().clamp(min=2**-24)
+    previous = torch.cat([torch.ones(1, dtype=torch.float64), alphas[:-1]])
+    return getattr(diffusers, name)(
+        num_train_timesteps=len(alphas),
+        trained_betas=(1 - alphas / previous).tolist(),
+        prediction_type=family.prediction_type,
+        timestep_spacing=settings.spacing,
+        steps_offset=1 if settings.spacing == "leading" else 0,
+        **extra,
+    )
+
+
+def to_images(pixels: Tensor) -> list[Image.Image]:
+    """Turn decoded pixels into pictures.
+
+    Args:
+        pixels: (B, 3, H, W) in [0, 1].
+    Returns:
+        RGB pictures.
+    """
+    stored = (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return [Image.fromarray(one.permute(1, 2, 0).cpu().numpy()) for one in stored]
+
+
+def picture_path(folder: Path, *, number: int, prompt: str, seed: int) -> Path:
+    """Name a picture so that it sorts by prompt and never collides with another.
+
+    Args:
+        folder: where it lies.
+        number: the prompt's number in the recipe, from 1.
+        prompt: shortened to its first letters and digits.
+        seed: its seed.
+    Returns:
+        For example `folder/01-critter-blue-body-0.png`.
+    """
+    words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].strip("-")
+    return folder / ("-".join(filter(None, [f"{number:02d}", words, str(seed)])) + ".png")
+
+
+def save_pictures(pictures: Sequence[Picture], folder: Path) -> list[Path]:
+    """Write pictures whole or not at all, each with its prompt and seed inside.
+
+    Args:
+        pictures: as `sample` returns them.
+        folder: for example `samples/step-000200`; made if absent.
+    Returns:
+        The files, in the order of the pictures.
+    """
+    numbers = {prompt: i for i, prompt in enumerate(dict.fromkeys(p.prompt for p in pictures), 1)}
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for one in pictures:
+        number = numbers[one.prompt]
+        path = picture_path(folder, number=number, prompt=one.prompt, seed=one.seed)
+        store.write_bytes(path, _png(one))
+        paths.append(path)
+    return paths
+
+
+def _png(picture: Picture) -> bytes:
+    notes = PngImagePlugin.PngInfo()
+    notes.add_itxt("prompt", picture.prompt)
+    notes.add_text("seed", str(picture.seed))
+    buffer = io.BytesIO()
+    picture.image.save(buffer, "PNG", pnginfo=notes, compress_level=3)
+    return buffer.getvalue()

@@ -1,0 +1,192 @@
+"""The stable loss: does the model predict better than its base, on draws that never change?
+
+The training loss mostly shows which timesteps were drawn. Here images, noise and timesteps are
+fixed once, and the base is measured on the very same draws, so what is left is learning.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench import seeds
+from workbench.records.events import Validated
+from workbench.settings import Settings, setting
+
+__all__ = ["Losses", "StableLoss", "ValidationSettings", "paired_interval"]
+
+Split = str
+LossOf = Callable[[int, Tensor, torch.Generator], Tensor]
+
+
+class ValidationSettings(Settings):
+    """How the stable loss is measured."""
+
+    every_steps: int | None = setting(
+        None, help="how often to measure; left out: ten times a run", ge=1, basic=True
+    )
+    num_images: int = setting(
+        8, help="images measured of the training set, and as many held out", ge=1
+    )
+    num_bins: int = setting(5, help="timestep ranges that are told apart", ge=1, le=50)
+    draws: int = setting(2, help="timesteps measured in each range of each image", ge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Losses of one split, per image and timestep bin.
+
+    Attributes:
+        edges: borders of the bins, one more than bins.
+        values: (images, bins), float64.
+    """
+
+    edges: tuple[int, ...]
+    values: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """Mean over images and bins."""
+        return float(self.values.mean())
+
+    @property
+    def bins(self) -> tuple[float, ...]:
+        """Mean over images, in each bin."""
+        return tuple(float(x) for x in self.values.mean(axis=0))
+
+    def gap(self, base: "Losses") -> tuple[float, float, float]:
+        """Compare with the base on the same draws.
+
+        Args:
+            base: the base's losses, the same images and bins.
+        Returns:
+            Relative change (-0.1 is ten percent below the base) and its 95 % interval over images.
+        """
+        change = (self.values - base.values).mean(axis=1)
+        low, high = paired_interval(change)
+        return float(change.mean()) / base.mean, low / base.mean, high / base.mean
+
+
+class StableLoss:
+    """Fixed images, noise and timesteps, measured again and again.
+
+    Args:
+        settings: how much to measure.
+        train: record indices trained on; an even spread of them is taken.
+        held_out: record indices never trained on; may be empty.
+        num_timesteps: length of the model's noise schedule.
+        seed: the run's.
+    """
+
+    def __init__(
+        self,
+        settings: ValidationSettings,
+        *,
+        train: Sequence[int],
+        held_out: Sequence[int] = (),
+        num_timesteps: int = 1000,
+        seed: int = 0,
+    ):
+        bins = min(settings.num_bins, num_timesteps)
+        self.settings = settings
+        self.seed = seed
+        self.edges = tuple(round(num_timesteps * k / bins) for k in range(bins + 1))
+        chosen = {"train": train, "held_out": held_out}
+        self.records = {k: _spread(v, settings.num_images) for k, v in chosen.items() if len(v)}
+        self.base: dict[Split, Losses] = {}
+
+    def measure(self, loss_of: LossOf) -> dict[Split, Losses]:
+        """Measure the weights as they are now; call it with the model in evaluation mode.
+
+        Args:
+            loss_of: `(record, timesteps (N,), generator) -> losses (N,)`. It draws the noise of
+                record's latents, (N, C, h, w), from the CPU generator, corrupts them to the
+                timesteps, predicts, and reduces each sample's error to its mean. Plain squared
+                error and white noise let runs of different recipes be compared.
+        Returns:
+            Losses of "train", and of "held_out" where there are any.
+        Raises:
+            FloatingPointError: a loss is not finite.
+        """
+        return {
+            split: Losses(self.edges, np.stack([self._image(loss_of, r) for r in records]))
+            for split, records in self.records.items()
+        }
+
+    def measure_base(self, loss_of: LossOf) -> dict[Split, Losses]:
+        """Measure the base once, before the first step, and keep what it gives.
+
+        Args:
+            loss_of: as in `measure`.
+        Returns:
+            The base's losses.
+        """
+        self.base = self.measure(loss_of)
+        return self.base
+
+    def events(self, step: int, losses: dict[Split, Losses]) -> list[Validated]:
+        """Put a measurement into events.
+
+        Args:
+            step: optimizer steps done.
+            losses: as `measure` returns them.
+        Returns:
+            One event a split, with the base's losses beside it if they were measured.
+        """
+        return [self._event(step, split, found) for split, found in losses.items()]
+
+    def _event(self, step: int, split: Split, found: Losses) -> Validated:
+        base = self.base.get(split)
+        return Validated(
+            step=step,
+            split="train" if split == "train" else "held_out",
+            loss=found.mean,
+            base_loss=base.mean if base else None,
+            timestep_edges=self.edges,
+            bin_losses=found.bins,
+            base_bin_losses=base.bins if base else (),
+        )
+
+    @torch.no_grad()
+    def _image(self, loss_of: LossOf, record: int) -> np.ndarray:
+        """All timesteps of one image at once: they share its size, whatever its bucket."""
+        draws, bins = self.settings.draws, len(self.edges) - 1
+        generator = seeds.generator(self.seed, "validation", record)
+        place = torch.rand(bins, draws, generator=generator)
+        low = torch.tensor(self.edges[:-1])[:, None]
+        width = torch.tensor(self.edges).diff()[:, None]
+        timesteps = (low + place * width).long().minimum(low + width - 1)  # (bins, draws)
+        losses = loss_of(record, timesteps.flatten(), generator).double().cpu()
+        assert losses.shape == (bins * draws,), f"loss_of gave {tuple(losses.shape)}"
+        if not losses.isfinite().all():
+            raise FloatingPointError(f"the validation loss of image {record} is not finite")
+        return losses.view(bins, draws).mean(dim=1).numpy()
+
+
+def paired_interval(
+    differences: np.ndarray, *, level: float = 0.95, resamples: int = 2000
+) -> tuple[float, float]:
+    """Say how sure a mean of paired differences is, by the bootstrap.
+
+    Args:
+        differences: (N,), one a pair.
+        level: probability that the interval shall cover, in (0, 1).
+        resamples: how often the pairs are drawn again; the draws are fixed.
+    Returns:
+        Low and high end; both the difference itself when there is one pair.
+    Source: Efron 1979, percentile bootstrap.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    picks = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
+    tail = (1 - level) / 2
+    low, high = np.quantile(values[picks].mean(axis=1), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _spread(records: Sequence[int], count: int) -> tuple[int, ...]:
+    """At most `count` of the records, evenly spread."""
+    if len(records) <= count:
+        return tuple(records)
+    return tuple(records[int(k * len(records) / count)] for k in range(count))
