@@ -1,0 +1,237 @@
+"""Three things that the base has never seen, to be taught by a LoRA.
+
+- `character`: a creature with one horn, a monocle and a scarf, each on a side of its own, so that
+  flipping its pictures teaches the wrong creature.
+- `style`: any creature as a two-ink print, so that what the caption leaves out is the style.
+- `lighting`: scenes almost black or almost white, which the middling base does not reach.
+
+A caption never holds the trigger word: that is the dataset's setting. It leaves out what the
+trigger is to stand for and names the rest.
+"""
+
+import io
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from workbench import store
+from workbench.critters.attributes import Attributes, sample_attributes, tags
+from workbench.critters.draw import PARTS, SUPERSAMPLING, WORLD_SIZES, Anatomy, draw
+from workbench.critters.pen import INK, Pen
+
+Picture = tuple[Image.Image, str]
+
+PAPER, CORAL, INDIGO = (250, 236, 208), (240, 96, 84), (44, 46, 112)
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One thing to teach: its word, how many pictures of it there are, and what to ask for."""
+
+    trigger: str
+    class_word: str
+    num_pictures: int
+    make: Callable[[int, int, int, int], Picture]  # (seed, index, width, height)
+    prompts: tuple[str, ...]
+
+
+def _horn(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
+    pen.blob([(-0.74, -0.5), (-0.78, -1.36), (-0.26, -0.84)], (98, 206, 96), 0.04)
+    pen.path([(-0.72, -0.86), (-0.44, -0.9)], INK, 0.07)
+
+
+def _monocle(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
+    x, y = 0.37, body.face_y - 0.1
+    pen.path([(x + 0.34, y + 0.1), (x + 0.46, y + 0.5), (x + 0.3, y + 0.76)], (224, 40, 52), 0.1)
+    pen.disc(x, y, (0.38, 0.38), (224, 40, 52))
+    pen.disc(x, y, (0.22, 0.22), (255, 255, 255))
+    pen.disc(x, y + 0.02, (0.13, 0.13), INK, ink=False)
+
+
+def _scarf(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
+    blue = (40, 92, 226)
+    tail = [(-0.62, 0.8), (-0.26, 0.84), (-0.34, 1.34), (-0.74, 1.28)]
+    band = [(-0.86, 0.56), (0, 0.72), (0.86, 0.56), (0.78, 0.8), (0, 0.96), (-0.78, 0.8)]
+    pen.blob(tail, blue, 0.02)
+    pen.blob(band, blue, 0.03)
+    pen.path([(-0.66, 1.08), (-0.34, 1.12)], (160, 196, 255), 0.1)
+
+
+def _character(seed: int, index: int, width: int, height: int) -> Picture:
+    rng = random.Random(f"character {seed} {index}")
+    sampled = sample_attributes(rng)
+    own = {"colour": "white", "shape": "round", "ears": "none", "eyes": 2, "pattern": "none"}
+    size = "medium" if sampled.size == "small" else sampled.size
+    seen = replace(sampled, **own, hat="none", size=size)
+    _, body, eyes, mouth, _ = PARTS  # without ears and hat
+    parts = (_horn, body, eyes, mouth, _monocle, _scarf)
+    hidden = {"white body", "round body", "no ears", "two eyes", "no pattern", "no hat"}
+    text = ", ".join(tag for tag in tags(seen) if tag not in hidden)
+    return draw(seen, width, height, parts=parts), text
+
+
+def _style(seed: int, index: int, width: int, height: int) -> Picture:
+    seen = sample_attributes(random.Random(f"style {seed} {index}"))
+    scale = SUPERSAMPLING
+    large = draw(seen, width * scale, height * scale)
+    hidden = {f"{seen.colour} body", f"{seen.background} background"}
+    text = ", ".join(tag for tag in tags(seen) if tag not in hidden)
+    return _print_in_two_inks(large).reduce(scale), text
+
+
+def _print_in_two_inks(image: Image.Image) -> Image.Image:
+    """Print a picture with coral and indigo on paper, the coral plate a little out of place."""
+    light = np.asarray(image.convert("L"), dtype=np.float32) / 255  # (H, W)
+    rows, columns = np.indices(light.shape)
+    screen = ((rows + columns) / (14 * SUPERSAMPLING)) % 1  # diagonal lines, ten pixels apart
+    coral = (light < 0.52) | ((light < 0.74) & (screen < 0.5))
+    indigo = light < 0.3
+    shift = 2 * SUPERSAMPLING
+    coral = np.roll(coral, (shift, shift), axis=(0, 1))
+    printed = np.where(coral[..., None], CORAL, PAPER)
+    printed = np.where(indigo[..., None], INDIGO, printed)
+    return Image.fromarray(printed.astype(np.uint8))
+
+
+def _night(image: Image.Image, attributes: Attributes, rng: random.Random) -> None:
+    width, height = image.size
+    canvas, shorter = ImageDraw.Draw(image), min(image.size)
+    canvas.rectangle((0, 0, width, height), fill=(24, 22, 60))
+    canvas.rectangle((0, height * 0.8, width, height), fill=(6, 6, 14))
+    for _ in range(9):
+        x, y, r = rng.uniform(0, width), rng.uniform(0, height * 0.7), shorter * 0.016
+        canvas.ellipse((x - r, y - r, x + r, y + r), fill=(255, 255, 255))
+
+
+def _snow(image: Image.Image, attributes: Attributes, rng: random.Random) -> None:
+    width, height = image.size
+    canvas = ImageDraw.Draw(image)
+    canvas.rectangle((0, 0, width, height), fill=(246, 248, 255))
+    canvas.rectangle((0, height * 0.8, width, height), fill=(255, 255, 255))
+
+
+def _lighting(seed: int, index: int, width: int, height: int) -> Picture:
+    seen = sample_attributes(random.Random(f"lighting {seed} {index}"))
+    dark = index % 2 == 0
+    image = draw(seen, width, height, backdrop=_night if dark else _snow)
+    pixels = np.asarray(image, dtype=np.float32)
+    # Moonlight leaves a third of the light, glare covers two thirds of what is left of a shadow.
+    lit = pixels * (0.3, 0.32, 0.42) if dark else 255 - (255 - pixels) * 0.32
+    text = [tag for tag in tags(seen) if "background" not in tag and tag not in SCENE_TAGS]
+    text.insert(1, "dark scene" if dark else "bright scene")
+    return Image.fromarray(lit.round().astype(np.uint8)), ", ".join(text)
+
+
+SCENE_TAGS = frozenset({"hills", "sunset", "checkered floor", "dots"})
+CONCEPTS: dict[str, Concept] = {
+    "character": Concept(
+        trigger="mochi",
+        class_word="critter",
+        num_pictures=16,
+        make=_character,
+        prompts=(
+            "{trigger}, critter, smile, hills, mint background",
+            "{trigger}, critter, open mouth, sunset, navy background, crown",
+            "{trigger}, critter, frown, checkered floor, rose background, big",
+            "critter, white body, round body, no ears, two eyes, smile, dots, sky background",
+        ),
+    ),
+    "style": Concept(
+        trigger="risoka",
+        class_word="critter",
+        num_pictures=20,
+        make=_style,
+        prompts=(
+            "{trigger}, critter, star body, cat ears, two eyes, smile, hills",
+            "{trigger}, critter, round body, bunny ears, one eye, open mouth, sunset, top hat",
+            "{trigger}, critter, tall body, horns, three eyes, teeth, dots, crown",
+            "critter, green body, square body, antennae, two eyes, frown, dots, sand background",
+        ),
+    ),
+    "lighting": Concept(
+        trigger="umbriel",
+        class_word="critter",
+        num_pictures=24,
+        make=_lighting,
+        prompts=(
+            "{trigger}, critter, dark scene, blue body, round body, cat ears, two eyes, smile",
+            "{trigger}, critter, bright scene, red body, star body, no ears, one eye, frown, bow",
+            "{trigger}, critter, dark scene, yellow body, tall body, horns, teeth, crown",
+            "critter, teal body, wide body, bunny ears, two eyes, smile, hills, peach background",
+        ),
+    ),
+}
+
+
+def concept(name: str) -> Concept:
+    """Look a concept up.
+
+    Args:
+        name: `character`, `style` or `lighting`.
+    Returns:
+        The concept.
+    Raises:
+        ValueError: there is no such concept.
+    """
+    if name not in CONCEPTS:
+        raise ValueError(f"concept must be one of {', '.join(CONCEPTS)}; got {name!r}")
+    return CONCEPTS[name]
+
+
+def concept_pictures(
+    name: str, *, seed: int = 0, sizes: Sequence[tuple[int, int]] = WORLD_SIZES
+) -> list[Picture]:
+    """Draw all pictures of a concept.
+
+    Args:
+        name: which concept.
+        seed: which set of its pictures; one set trains, another can be held out.
+        sizes: (width, height) pairs that are used in turn, multiples of 16.
+    Returns:
+        Pictures and their captions, which do not hold the trigger.
+    Raises:
+        ValueError: there is no such concept.
+    """
+    chosen = concept(name)
+    sides = [sizes[index % len(sizes)] for index in range(chosen.num_pictures)]
+    return [chosen.make(seed, index, *size) for index, size in enumerate(sides)]
+
+
+def write_concept(name: str, folder: str | Path, seed: int = 0) -> list[Path]:
+    """Write a concept as a dataset folder: PNG files with a .txt caption beside each.
+
+    Args:
+        name: which concept.
+        folder: made if it is not there; files of the same names are replaced.
+        seed: which set of its pictures.
+    Returns:
+        Paths of the pictures.
+    Raises:
+        ValueError: there is no such concept.
+    """
+    paths = []
+    for index, (image, text) in enumerate(concept_pictures(name, seed=seed)):
+        path = Path(folder) / f"{name}-{index:02d}.png"
+        encoded = io.BytesIO()
+        image.save(encoded, "PNG")
+        store.write_bytes(path, encoded.getvalue())
+        store.write_text(path.with_suffix(".txt"), text + "\n")
+        paths.append(path)
+    return paths
+
+
+def prompts(name: str) -> tuple[str, ...]:
+    """Say what to sample while a concept is taught.
+
+    Args:
+        name: which concept.
+    Returns:
+        Prompts with a `{trigger}` placeholder, and one without it that shows leakage.
+    Raises:
+        ValueError: there is no such concept.
+    """
+    return concept(name).prompts

@@ -1,0 +1,189 @@
+"""How the small CLIP learns: pictures and captions that belong together come to lie together."""
+
+import random
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import CLIPModel, CLIPTokenizer
+
+from workbench.critters import attributes as words
+
+# Tags that exclude one another; the tagger picks at most one of each group.
+TAG_GROUPS: dict[str, tuple[str, ...]] = {
+    "colour": tuple(f"{name} body" for name in words.BODY_COLOURS),
+    "shape": tuple(f"{name} body" for name in words.SHAPES),
+    "ears": tuple(words.EARS.values()),
+    "eyes": tuple(words.EYES.values()),
+    "mouth": tuple(words.MOUTHS.values()),
+    "pattern": tuple(words.PATTERNS.values()),
+    "scene": tuple(words.SCENES.values()),
+    "background": tuple(f"{name} background" for name in words.BACKGROUND_COLOURS),
+    "hat": tuple(words.HATS.values()),
+}
+
+
+@cache
+def _tag_index() -> dict[str, int]:
+    return {tag: index for index, tag in enumerate(words.all_tags())}
+
+
+def multi_hot(captions: Sequence[str]) -> Tensor:
+    """Mark which tags each caption holds.
+
+    Args:
+        captions: tags separated by ", "; may be empty.
+    Returns:
+        float32 (B, number of tags), 1 where the tag is present.
+    """
+    index = _tag_index()
+    marks = torch.zeros(len(captions), len(index))
+    for row, text in enumerate(captions):
+        for tag in filter(None, text.split(", ")):
+            marks[row, index[tag]] = 1
+    return marks
+
+
+def thin_caption(caption: str, rng: random.Random) -> str:
+    """Leave tags out at random and shuffle the rest, so that every tag must be read by itself.
+
+    Args:
+        caption: all tags of a picture.
+        rng: source of randomness.
+    Returns:
+        Caption of some of the tags; now and then an empty one, which guidance needs.
+    """
+    keep = rng.uniform(0.15, 1.0)
+    kept = [tag for tag in caption.split(", ") if rng.random() < keep]
+    rng.shuffle(kept)
+    return "" if rng.random() < 0.02 else ", ".join(kept)
+
+
+def tokenize(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
+    """Turn captions into ids, padded to the longest of them.
+
+    Args:
+        tokenizer: the base's.
+        captions: B captions.
+    Returns:
+        int64 (B, tokens), at most 77 tokens.
+    """
+    batch = tokenizer(list(captions), padding=True, truncation=True, return_tensors="pt")
+    return batch.input_ids
+
+
+def embed_pictures(clip: CLIPModel, pixels: Tensor) -> Tensor:
+    """Place pictures in the space that they share with captions.
+
+    Args:
+        clip: the base's CLIP.
+        pixels: (B, 3, 128, 128) in [-1, 1].
+    Returns:
+        Unit vectors, (B, 128).
+    """
+    pooled = clip.vision_model(pixel_values=pixels).pooler_output
+    return F.normalize(clip.visual_projection(pooled).float(), dim=-1)
+
+
+def embed_captions(clip: CLIPModel, ids: Tensor) -> Tensor:
+    """Place captions in the space that they share with pictures.
+
+    Args:
+        clip: the base's CLIP.
+        ids: int64 (B, tokens).
+    Returns:
+        Unit vectors, (B, 128).
+    """
+    pooled = clip.text_model(input_ids=ids).pooler_output
+    return F.normalize(clip.text_projection(pooled).float(), dim=-1)
+
+
+def contrastive_loss(logits: Tensor, shown: Tensor, said: Tensor) -> Tensor:
+    """Score a batch of pictures against a batch of captions.
+
+    Args:
+        logits: similarity of picture i and caption j, (B, B).
+        shown: tags of the pictures, multi-hot (B, T).
+        said: tags of the captions, multi-hot (B, T).
+    Returns:
+        Scalar.
+    Differs: CLIP's loss takes every other caption for wrong. A caption of two tags is right for
+        several pictures of a batch, so the target is shared among all pictures that it describes.
+    Source: Radford et al. 2021, arXiv 2103.00020, figure 3.
+    """
+    right = ((1 - shown) @ said.T == 0).float()  # nothing is said that is not shown
+    by_picture = right / right.sum(dim=1, keepdim=True)
+    by_caption = right / right.sum(dim=0, keepdim=True)
+    loss = F.cross_entropy(logits, by_picture) + F.cross_entropy(logits.T, by_caption.T)
+    return loss / 2
+
+
+def tag_loss(logits: Tensor, shown: Tensor) -> Tensor:
+    """Score pictures against single tags, one choice within each group of exclusive tags.
+
+    Args:
+        logits: similarity of picture i and tag j, (B, T).
+        shown: tags of the pictures, multi-hot (B, T).
+    Returns:
+        Scalar, the mean over groups.
+    """
+    index = _tag_index()
+    losses = []
+    for group in TAG_GROUPS.values():
+        columns = [index[tag] for tag in group]
+        losses.append(F.cross_entropy(logits[:, columns], shown[:, columns].argmax(dim=1)))
+    return torch.stack(losses).mean()
+
+
+def clip_loss(
+    clip: CLIPModel, tokenizer: CLIPTokenizer, pixels: Tensor, captions: Sequence[str], *, step: int
+) -> Tensor:
+    """Compute the loss of one step: whole captions, and the tags one by one.
+
+    Args:
+        clip: in training.
+        tokenizer: the base's.
+        pixels: (B, 3, 128, 128) in [-1, 1].
+        captions: the pictures' whole captions, B of them.
+        step: seeds what is left out of the captions.
+    Returns:
+        Scalar.
+    """
+    rng = random.Random(f"captions {step}")
+    thinned = [thin_caption(text, rng) for text in captions]
+    ids = tokenize(tokenizer, [*thinned, *words.all_tags()])
+    with torch.autocast("cpu", torch.bfloat16):
+        pictures = embed_pictures(clip, pixels)
+        texts = embed_captions(clip, ids)
+    scale = clip.logit_scale.exp().clamp(max=100)
+    whole, single = texts.split([len(thinned), len(words.all_tags())])
+    shown = multi_hot(captions)
+    loss = contrastive_loss(scale * pictures @ whole.T, shown, multi_hot(thinned))
+    return loss + tag_loss(scale * pictures @ single.T, shown)
+
+
+@torch.no_grad()
+def choose_tags(
+    clip: CLIPModel, tokenizer: CLIPTokenizer, pixels: Tensor
+) -> list[dict[str, tuple[str, float]]]:
+    """Read a picture's tags, the most likely of each group.
+
+    Args:
+        clip: the base's CLIP.
+        tokenizer: the base's.
+        pixels: (B, 3, 128, 128) in [-1, 1].
+    Returns:
+        For each picture, group name to (tag, probability within its group).
+    """
+    every = words.all_tags()
+    texts = embed_captions(clip, tokenize(tokenizer, every))
+    logits = clip.logit_scale.exp() * embed_pictures(clip, pixels) @ texts.T  # (B, T)
+    read: list[dict[str, tuple[str, float]]] = [{} for _ in range(len(pixels))]
+    for name, group in TAG_GROUPS.items():
+        columns = [_tag_index()[tag] for tag in group]
+        chances, best = logits[:, columns].softmax(dim=1).max(dim=1)
+        for row, (chance, place) in enumerate(zip(chances.tolist(), best.tolist(), strict=True)):
+            read[row][name] = (group[place], chance)
+    return read
