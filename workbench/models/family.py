@@ -1,0 +1,407 @@
+"""What every model family offers the trainer, and the settings that choose and load one."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from workbench.settings import Settings, setting
+
+if TYPE_CHECKING:
+    from workbench.models.parts import Parts
+
+Precision = Literal["float32", "bfloat16", "float16"]
+TargetGroups = dict[str, tuple[str, ...]]
+
+# What an adapter may touch, by group: a module belongs if its path ends with one of the suffixes.
+UNET_TARGETS: TargetGroups = {
+    "attention": ("to_q", "to_k", "to_v", "to_out.0"),
+    "feedforward": ("ff.net.0.proj", "ff.net.2"),
+    "projection": ("proj_in", "proj_out"),
+    "conv": ("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv"),
+    "time": ("time_emb_proj", "time_embedding.linear_1", "time_embedding.linear_2"),
+}
+TEXT_TARGETS: TargetGroups = {
+    "attention": ("q_proj", "k_proj", "v_proj", "out_proj"),
+    "feedforward": ("mlp.fc1", "mlp.fc2"),
+    "projection": (),
+    "conv": (),
+    "time": (),
+}
+
+
+class FromScratch(Settings):
+    """Forget the U-Net's weights and start it anew; autoencoder and text encoder stay."""
+
+    weights: Literal["default", "small_normal"] = setting(
+        "default",
+        help="initial weights: each layer type's usual ones, or small normal values throughout",
+    )
+    std: float = setting(
+        0.02, gt=0, le=1, help="standard deviation of the small normal values; unused by `default`"
+    )
+    zero_output: bool = setting(
+        True, help="start the last layer at zero, so that the first prediction is zero, loss 1"
+    )
+    seed: int = setting(0, ge=0, help="seed of the initial weights")
+
+
+class BaseSettings(Settings):
+    """The base model: where it lies and how it is loaded."""
+
+    path: str = setting(
+        "critters",
+        min_length=1,
+        basic=True,
+        help="`critters` (ships with the package), a diffusers folder, a .safetensors file, "
+        "or the name of a Hugging Face repository",
+    )
+    family: Literal["auto", "sd", "sdxl"] = setting(
+        "auto", help="model family; `auto` reads it from the files"
+    )
+    config: str | None = setting(
+        None,
+        help="diffusers folder that describes the structure of a .safetensors file; "
+        "without it, the published structure of SD 1.x, 2.x or SDXL",
+    )
+    vae: str | None = setting(
+        None, help="another autoencoder: a folder, a .safetensors file or a repository"
+    )
+    prediction: Literal["epsilon", "v_prediction"] | None = setting(
+        None, help="what the U-Net predicts; without it, what the base model's files say"
+    )
+    clip_skip: int = setting(
+        0,
+        ge=0,
+        le=11,
+        unit="layers",
+        help="last layers of the text encoder to leave out; 0 is what other tools call clip skip 1",
+    )
+    dtype: Precision = setting("float32", help="precision of U-Net and text encoders")
+    vae_dtype: Precision = setting(
+        "float32", help="precision of the autoencoder; SDXL's original one overflows in float16"
+    )
+    attention: Literal["sdpa", "eager"] = setting(
+        "sdpa", help="attention kernel: torch's fused one, or plain matrix products"
+    )
+    gradient_checkpointing: bool = setting(
+        False, help="recompute activations in the backward pass: less memory, about 25 % slower"
+    )
+    from_scratch: FromScratch | None = setting(
+        None, help="train the U-Net from nothing, with the structure of the base model"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SizeInfo:
+    """Where a training picture comes from, in px of the resized picture but for `original`.
+
+    Attributes:
+        original: (width, height) before any resize.
+        crop: (left, top) of the crop box.
+        target: (width, height) of the crop: the bucket.
+    """
+
+    original: tuple[int, int]
+    crop: tuple[int, int]
+    target: tuple[int, int]
+
+
+class Family(Protocol):
+    """A loaded base model: frozen, in eval mode, with everything that depends on its family.
+
+    A family is one class that fills in what has no body here; the rest holds for every latent
+    model with an autoencoder from diffusers and CLIP text encoders.
+    """
+
+    name: str
+    settings: BaseSettings
+    loaded: "Parts"
+
+    # ------------------------------------------------------------------ what a family must say
+
+    @property
+    def adapter_targets(self) -> dict[str, TargetGroups]:
+        """Module suffixes that an adapter may touch, by part and group."""
+        ...
+
+    def kohya_name(self, part: str, path: str) -> str:
+        """Name a module as LoRA files do.
+
+        Args:
+            part: key of `parts`.
+            path: module path inside the part.
+        Returns:
+            For example "lora_unet_down_blocks_0_attentions_0_proj_in".
+        """
+        ...
+
+    def encode_captions(self, captions: Sequence[str]) -> dict[str, Tensor]:
+        """Turn captions into what the U-Net is conditioned on; gradients flow.
+
+        Args:
+            captions: B texts; what exceeds 75 tokens is cut off, see `count_tokens`.
+        Returns:
+            "hidden" (B, 77, D), and for SDXL "pooled" (B, D').
+        """
+        ...
+
+    def denoise(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        text: dict[str, Tensor],
+        sizes: Sequence[SizeInfo],
+        *,
+        unet: nn.Module | None = None,
+    ) -> Tensor:
+        """Predict noise or velocity.
+
+        Args:
+            noisy: latents with noise, (B, C, h, w).
+            timesteps: (B,), in [0, 1000).
+            text: what `encode_captions` returned for B captions.
+            sizes: B entries; only SDXL reads them.
+            unet: called in place of the family's own, for example a wrapped one.
+        Returns:
+            (B, C, h, w), float32.
+        """
+        ...
+
+    def pipeline(self) -> Any:
+        """Make a diffusers pipeline around these very modules, with a DDIM scheduler of its own.
+
+        Never call its `.to`: that would cast the weights being trained. For another sampler, give
+        it a scheduler made from `scheduler_config`.
+        """
+        ...
+
+    @property
+    def version(self) -> tuple[str, str]:
+        """Names of the architecture for metadata: kohya's ss_base_model_version, modelspec's."""
+        ...
+
+    # ------------------------------------------------------------------------- what all share
+
+    @property
+    def unet(self) -> nn.Module:
+        """The denoiser."""
+        return self.loaded.unet
+
+    @property
+    def vae(self) -> Any:
+        """The autoencoder, an `AutoencoderKL`."""
+        return self.loaded.vae
+
+    @property
+    def text_encoders(self) -> tuple[nn.Module, ...]:
+        """One text encoder, or SDXL's two."""
+        return self.loaded.text_encoders
+
+    @property
+    def tokenizers(self) -> tuple[Any, ...]:
+        """One tokenizer for each text encoder."""
+        return self.loaded.tokenizers
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """Modules that an adapter may touch: "unet", "text_encoder", for SDXL "text_encoder_2"."""
+        names = ("text_encoder", "text_encoder_2")
+        return {"unet": self.unet, **dict(zip(names, self.text_encoders, strict=False))}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the U-Net is."""
+        return next(self.unet.parameters()).device
+
+    @property
+    def scheduler_config(self) -> dict[str, Any]:
+        """Config for any diffusers scheduler, the prediction type in use included."""
+        return dict(self.loaded.scheduler_config)
+
+    @property
+    def prediction_type(self) -> str:
+        """What the U-Net predicts: "epsilon" or "v_prediction"."""
+        return self.loaded.scheduler_config["prediction_type"]
+
+    @cached_property
+    def alphas_cumprod(self) -> Tensor:
+        """Signal power at each timestep, (1000,), float32, on the CPU."""
+        from diffusers import DDPMScheduler
+
+        return DDPMScheduler.from_config(self.loaded.scheduler_config).alphas_cumprod
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent."""
+        return self.vae.config.latent_channels
+
+    @property
+    def downsampling(self) -> int:
+        """Pixels to a latent's side: 8."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def encode_pixels(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode pictures into the distribution of their latents.
+
+        Args:
+            pixels: (B, 3, H, W) in [-1, 1]; sides are multiples of `downsampling`.
+        Returns:
+            Mean and standard deviation, scaled as the U-Net expects, (B, C, h, w), float32.
+        """
+        weight = next(self.vae.parameters())
+        posterior = self.vae.encode(pixels.to(weight.device, weight.dtype)).latent_dist
+        factor, shift = self.vae.config.scaling_factor, self.vae.config.shift_factor or 0.0
+        return (posterior.mean.float() - shift) * factor, posterior.std.float() * factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode latents into pictures.
+
+        Args:
+            latents: scaled, (B, C, h, w).
+        Returns:
+            (B, 3, H, W) in [0, 1], float32.
+        """
+        weight = next(self.vae.parameters())
+        factor, shift = self.vae.config.scaling_factor, self.vae.config.shift_factor or 0.0
+        unscaled = latents.to(weight.device, torch.float32) / factor + shift
+        pixels = self.vae.decode(unscaled.to(weight.dtype)).sample.float()
+        return (pixels / 2 + 0.5).clamp(0, 1)
+
+    def count_tokens(self, caption: str) -> int:
+        """Count a caption's tokens; those beyond 75 are cut off in training and sampling.
+
+        Args:
+            caption: any text.
+        Returns:
+            Number without the start and end tokens.
+        """
+        return len(self.tokenizers[0](caption, verbose=False).input_ids) - 2
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Say which weights these are, for the run folder and the LoRA file's metadata.
+
+        `hashes` of a single file holds its "sha256" and "legacy" (kohya's sd_model_hash), those of
+        a folder one SHA-256 a part.
+        """
+        architecture, spec = self.version
+        return {
+            "path": self.settings.path,
+            "family": self.name,
+            "version": architecture,
+            "architecture": spec,
+            "prediction": self.prediction_type,
+            "hashes": self.loaded.hashes(),
+        }
+
+    @cached_property
+    def vae_key(self) -> str:
+        """Key of cached latents: the autoencoder's weights, config and precision, not its path."""
+        return _digest("vae", self.loaded.part_hash("vae"), _config(self.vae), str(self.vae.dtype))
+
+    @cached_property
+    def text_key(self) -> str:
+        """Key of cached text: encoders, tokenizers, precision and skipped layers, not the path."""
+        names = list(self.parts)[1:]
+        weights = [self.loaded.part_hash(name) for name in names]
+        configs = [_config(encoder) for encoder in self.text_encoders]
+        vocabularies = [_tokenizer_key(tokenizer) for tokenizer in self.tokenizers]
+        options = [self.settings.clip_skip, self.settings.dtype]
+        return _digest("text", weights, configs, vocabularies, options)
+
+
+def load(settings: BaseSettings, *, device: str | torch.device = "cpu") -> Family:
+    """Load a base model: frozen, in eval mode, and refused when it is not what it should be.
+
+    Args:
+        settings: which model and how.
+        device: where its modules go.
+    Returns:
+        The family.
+    Raises:
+        SettingsError: no such model, another family than demanded, or a contradiction.
+        FileRefused: a file is a pickle, damaged, or lacks a part.
+    """
+    from workbench.models.parts import load_parts
+    from workbench.models.sd import StableDiffusion
+    from workbench.models.sdxl import StableDiffusionXL
+    from workbench.models.source import locate
+
+    source = locate(settings)
+    parts = load_parts(source, settings)
+    for module in (parts.unet, parts.vae, *parts.text_encoders):
+        module.to(device).eval().requires_grad_(False)
+    families = {"sd": StableDiffusion, "sdxl": StableDiffusionXL}
+    family = families[source.family](settings, parts)
+    if settings.gradient_checkpointing:
+        enable_gradient_checkpointing(family)
+    if settings.attention == "eager":
+        use_eager_attention(family)
+    return family
+
+
+def enable_gradient_checkpointing(family: Family) -> None:
+    """Trade time for memory in the U-Net and the text encoders; works in train mode only.
+
+    Args:
+        family: changed in place.
+    """
+    family.loaded.unet.enable_gradient_checkpointing()
+    for encoder in family.loaded.text_encoders:
+        encoder.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def use_eager_attention(family: Family) -> None:
+    """Replace torch's fused attention by plain matrix products, for devices that lack it.
+
+    Args:
+        family: changed in place.
+    """
+    from diffusers.models.attention_processor import AttnProcessor
+
+    family.loaded.unet.set_attn_processor(AttnProcessor())
+    for encoder in family.loaded.text_encoders:
+        encoder.set_attn_implementation("eager")
+
+
+def encoder_output(encoder: nn.Module, tokenizer: Any, captions: Sequence[str]) -> Any:
+    """Run a CLIP text encoder on captions, padded and cut to 77 tokens.
+
+    Args:
+        encoder: `CLIPTextModel` or `CLIPTextModelWithProjection`.
+        tokenizer: its tokenizer.
+        captions: B texts.
+    Returns:
+        The encoder's output; `hidden_states` are those before the final layer norm.
+    """
+    tokens = tokenizer(
+        list(captions),
+        padding="max_length",
+        max_length=encoder.config.max_position_embeddings,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    device = next(encoder.parameters()).device
+    return encoder(tokens.to(device), output_hidden_states=True)
+
+
+def _config(module: Any) -> dict[str, Any]:
+    """A module's config without what changes by path or library version."""
+    config = module.config if isinstance(module.config, dict) else module.config.to_dict()
+    ignored = ("transformers_version", "dtype", "torch_dtype")
+    return {k: v for k, v in config.items() if not k.startswith("_") and k not in ignored}
+
+
+def _tokenizer_key(tokenizer: Any) -> list[Any]:
+    return [tokenizer.pad_token, sorted(tokenizer.get_vocab().items())]
+
+
+def _digest(*parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,315 @@
+"""Load the modules of a base model, from a diffusers folder or a single .safetensors file."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from workbench import store
+from workbench.models.family import BaseSettings, FromScratch
+from workbench.models.source import PARTS, Source, weight_files
+from workbench.models.tokenizer import END, clip_tokenizer
+from workbench.seeds import derive, generator
+from workbench.settings import SettingsError
+from workbench.store import FileRefused
+
+# kohya's sd_model_hash covers the 64 KiB that start at 1 MiB.
+_LEGACY_START, _LEGACY_LENGTH = 0x100000, 0x10000
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The modules of a base model, and the files that their weights came from.
+
+    Attributes:
+        version: "sd1", "sd2" or "sdxl".
+        files: weight files by part; a part of fresh weights has none.
+        single_file: the file of the original layout, or None for a folder.
+        zero_empty_prompt: whether samplers replace a missing negative prompt by zeros (SDXL).
+    """
+
+    unet: Any
+    vae: Any
+    text_encoders: tuple[Any, ...]
+    tokenizers: tuple[Any, ...]
+    scheduler_config: dict[str, Any]
+    version: str
+    files: dict[str, tuple[Path, ...]]
+    single_file: Path | None = None
+    zero_empty_prompt: bool = True
+
+    def part_hash(self, part: str) -> str:
+        """Hash the files that hold a part's weights.
+
+        Args:
+            part: "unet", "vae", "text_encoder" or "text_encoder_2".
+        Returns:
+            SHA-256 of the file, or of its shards' hashes.
+        """
+        hashes = [store.file_hash(path) for path in self.files[part]]
+        return hashes[0] if len(hashes) == 1 else _sha256("".join(hashes).encode())
+
+    def hashes(self) -> dict[str, str]:
+        """Hash all weights.
+
+        Returns:
+            "sha256" and "legacy" of a single file, and a SHA-256 of each part outside it.
+        """
+        found = {}
+        if self.single_file:
+            found = {
+                "sha256": store.file_hash(self.single_file),
+                "legacy": legacy_hash(self.single_file),
+            }
+        outside = [part for part, files in self.files.items() if files != (self.single_file,)]
+        return found | {part: self.part_hash(part) for part in outside}
+
+
+def legacy_hash(path: Path) -> str:
+    """Compute the short hash by which older UIs know a checkpoint (ss_sd_model_hash).
+
+    Args:
+        path: a single file.
+    Returns:
+        First 8 hex digits of the SHA-256 of 64 KiB at offset 1 MiB.
+    """
+    with path.open("rb") as file:
+        file.seek(_LEGACY_START)
+        return _sha256(file.read(_LEGACY_LENGTH))[:8]
+
+
+def load_parts(source: Source, settings: BaseSettings) -> Parts:
+    """Load every module of a base model.
+
+    Args:
+        source: what `locate` found.
+        settings: precision, autoencoder, prediction type, fresh weights.
+    Returns:
+        Modules as loaded: on the CPU, not yet frozen.
+    Raises:
+        SettingsError: the prediction type is not known.
+        FileRefused: weights are missing or have other shapes than the config says.
+    """
+    scheduler_config = _scheduler_config(source, settings)
+    tokenizers = _tokenizers(source)
+    vae, vae_files = _load_vae(source, settings)
+    fresh = _fresh_unet(source.config, settings) if settings.from_scratch else None
+    load = _load_file if source.is_file else _load_folder
+    given = {"vae": vae, "unet": fresh, "tokenizers": tokenizers}
+    unet, text_encoders = load(source, given, dtype=getattr(torch, settings.dtype))
+    names = PARTS[source.family]
+    files = {name: _files_of(source, name) for name in names} | {"vae": vae_files}
+    if fresh is not None:
+        del files["unet"]
+    index = source.config / "model_index.json"
+    described = store.read_json(index) if index.exists() else {}
+    return Parts(
+        unet=unet,
+        vae=vae,
+        text_encoders=text_encoders,
+        tokenizers=tokenizers,
+        scheduler_config=scheduler_config,
+        version=source.version,
+        files=files,
+        single_file=source.path if source.is_file else None,
+        zero_empty_prompt=described.get("force_zeros_for_empty_prompt", True),
+    )
+
+
+def _files_of(source: Source, part: str) -> tuple[Path, ...]:
+    if source.is_file:
+        return (source.path,)
+    return tuple(weight_files(source.path, part)[1])
+
+
+def _scheduler_config(source: Source, settings: BaseSettings) -> dict[str, Any]:
+    config = store.read_json(source.config / "scheduler" / "scheduler_config.json")
+    config |= {"clip_sample": config.get("clip_sample", False)} | source.scheduler
+    if settings.prediction:
+        config["prediction_type"] = settings.prediction
+    elif source.version == "sd2" and source.is_file and "prediction_type" not in source.scheduler:
+        raise SettingsError(
+            f"{source.path}: a Stable Diffusion 2.x file does not say what its U-Net predicts; set "
+            'base.prediction to "v_prediction" (768 px models) or "epsilon" (512 px base models)'
+        )
+    config.setdefault("prediction_type", "epsilon")
+    if config["prediction_type"] not in ("epsilon", "v_prediction"):
+        raise SettingsError(
+            f"{source.path}: the scheduler's prediction_type is {config['prediction_type']!r}; "
+            'only "epsilon" and "v_prediction" can be trained: set base.prediction'
+        )
+    return config
+
+
+def _tokenizers(source: Source) -> tuple[Any, ...]:
+    """Those of the folder, or CLIP's own for a file; the OpenCLIP encoders pad with "!"."""
+    from transformers import CLIPTokenizer
+
+    names = ("tokenizer", "tokenizer_2")[: len(PARTS[source.family]) - 2]
+    if all((source.config / name).is_dir() for name in names):
+        folders = [str(source.config / name) for name in names]
+        return tuple(CLIPTokenizer.from_pretrained(f, local_files_only=True) for f in folders)
+    if not source.is_file:
+        raise FileRefused(
+            f"{source.path}: {' and '.join(names)} must be there; copy the folder whole"
+        )
+    pads = {"sd1": (END,), "sd2": ("!",), "sdxl": (END, "!")}[source.version]
+    return tuple(clip_tokenizer(pad=pad) for pad in pads)
+
+
+def _load_vae(source: Source, settings: BaseSettings) -> tuple[Any, tuple[Path, ...]]:
+    from diffusers import AutoencoderKL
+
+    options = {"torch_dtype": getattr(torch, settings.vae_dtype), "local_files_only": True}
+    path, folder = _vae_path(source, settings)
+    if path is not None:
+        with _explained(path, source.config):
+            vae = AutoencoderKL.from_single_file(
+                str(path), config=str(source.config), subfolder="vae", **options
+            )
+        return _complete(vae, path), (path,)
+    files = weight_files(folder.parent, folder.name)[1]
+    return _from_folder(AutoencoderKL, folder, options), tuple(files)
+
+
+def _vae_path(source: Source, settings: BaseSettings) -> tuple[Path | None, Path]:
+    """The single file that holds the autoencoder, or else its folder."""
+    if settings.vae is None:
+        return (source.path, source.path) if source.is_file else (None, source.path / "vae")
+    path = Path(settings.vae).expanduser()
+    if path.is_file():
+        store.read_header(path)
+        return path, path
+    if not path.exists() and settings.vae.count("/") == 1:
+        from workbench.models.hub import fetch
+
+        path = fetch(settings.vae, ("", "vae"))
+    folder = path / "vae" if (path / "vae").is_dir() else path
+    if not weight_files(folder.parent, folder.name)[1]:
+        raise SettingsError(
+            f"base.vae {settings.vae!r} must be a folder with config.json and "
+            "diffusion_pytorch_model.safetensors, or a .safetensors file; nothing such is there"
+        )
+    return None, folder
+
+
+def _load_folder(
+    source: Source, given: dict[str, Any], *, dtype: torch.dtype
+) -> tuple[Any, tuple[Any, ...]]:
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    def part(kind: Any, name: str, key: str) -> Any:
+        return _from_folder(kind, source.path / name, {key: dtype, "local_files_only": True})
+
+    unet = given["unet"] or part(UNet2DConditionModel, "unet", "torch_dtype")
+    kinds = (CLIPTextModel, CLIPTextModelWithProjection)
+    names = PARTS[source.family][2:]
+    encoders = [part(kind, name, "dtype") for kind, name in zip(kinds, names, strict=False)]
+    return unet, tuple(encoders)
+
+
+def _from_folder(kind: Any, folder: Path, options: dict[str, Any]) -> Any:
+    variant, _ = weight_files(folder.parent, folder.name)
+    with _explained(folder, folder):
+        model, info = kind.from_pretrained(
+            str(folder), use_safetensors=True, variant=variant, output_loading_info=True, **options
+        )
+    if missing := sorted(info["missing_keys"]):
+        raise FileRefused(f"{folder}: {len(missing)} weights missing, the first is {missing[0]}")
+    return model
+
+
+def _load_file(
+    source: Source, given: dict[str, Any], *, dtype: torch.dtype
+) -> tuple[Any, tuple[Any, ...]]:
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    components = dict(zip(("tokenizer", "tokenizer_2"), given["tokenizers"], strict=False))
+    components |= {"vae": given["vae"], "scheduler": DDIMScheduler()}
+    components |= {"unet": given["unet"]} if given["unet"] else {}
+    components |= {"safety_checker": None} if source.family == "sd" else {}
+    kinds = {"sd": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}
+    with _explained(source.path, source.config):
+        pipeline = kinds[source.family].from_single_file(
+            str(source.path),
+            config=str(source.config),
+            torch_dtype=dtype,
+            local_files_only=True,
+            **components,
+        )
+    encoders = [getattr(pipeline, name) for name in PARTS[source.family][2:]]
+    for module in (pipeline.unet, *encoders):
+        _complete(module, source.path)
+    return pipeline.unet, tuple(encoders)
+
+
+@contextmanager
+def _explained(path: Path, config: Path) -> Iterator[None]:
+    """Say in one line which file does not fit which config, where libraries write a page."""
+    try:
+        yield
+    except (ValueError, RuntimeError, KeyError, OSError) as error:
+        if isinstance(error, FileRefused):
+            raise
+        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        raise FileRefused(
+            f"{path}: the weights do not fit the structure in {config} ({reason.strip()[:300]}); "
+            "base.config can name a diffusers folder that describes them"
+        ) from error
+
+
+def _complete(module: Any, path: Path) -> Any:
+    """Refuse a module some of whose weights were not in the file: they stay without storage."""
+    missing = [name for name, weight in module.named_parameters() if weight.is_meta]
+    if missing:
+        raise FileRefused(
+            f"{path}: {type(module).__name__} lacks {len(missing)} weights, "
+            f"the first is {missing[0]}; the file is not complete"
+        )
+    return module
+
+
+def _fresh_unet(config: Path, settings: BaseSettings) -> Any:
+    """Make the U-Net with new weights, whatever torch's global generator holds."""
+    from diffusers import UNet2DConditionModel
+
+    chosen = settings.from_scratch
+    assert chosen is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(chosen.seed, "from_scratch"))
+        unet = UNet2DConditionModel.from_config(
+            UNet2DConditionModel.load_config(str(config / "unet"), local_files_only=True)
+        )
+    initialise(unet, chosen)
+    return unet.to(getattr(torch, settings.dtype))
+
+
+@torch.no_grad()
+def initialise(unet: nn.Module, settings: FromScratch) -> None:
+    """Set a U-Net's initial weights as the settings say; those torch gave it are the default.
+
+    Args:
+        unet: changed in place; its last layer is `conv_out`.
+        settings: which initial weights.
+    Source: small normal values, sd-scripts issue 1237: an SDXL U-Net stayed at loss 1 without.
+    """
+    if settings.weights == "small_normal":
+        draws = generator(settings.seed, "from_scratch")
+        for module in unet.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                module.weight.normal_(0, settings.std, generator=draws)
+                if module.bias is not None:
+                    module.bias.zero_()
+    if settings.zero_output:
+        for weight in unet.conv_out.parameters():
+            weight.zero_()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
