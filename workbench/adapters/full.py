@@ -1,0 +1,182 @@
+"""Full fine-tuning: every weight of a part learns; also how a model is trained from scratch."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from workbench.adapters.kohya import NameOf, write_hashed
+from workbench.adapters.lora import Targets, take
+from workbench.settings import Settings, setting
+from workbench.store import write_text
+
+_WEIGHTS = {"unet": "diffusion_pytorch_model.safetensors"}  # of text encoders: model.safetensors
+
+
+class Full(Settings):
+    """All weights of the U-Net, and if wanted of the text encoders, learn in fp32."""
+
+    kind: Literal["full"] = "full"
+    text_encoder: bool = setting(False, basic=True, help="train the text encoders too")
+    keep_start: bool = setting(
+        True,
+        help="keep a copy of the first weights in main memory, so that strength and the base's "
+        "pictures stay available",
+    )
+
+    def attach(
+        self, parts: Mapping[str, nn.Module], targets: Targets, *, generator: torch.Generator
+    ) -> "AttachedFull":
+        """Let all weights learn.
+
+        Args:
+            parts: part to model: "unet", "text_encoder", "text_encoder_2".
+            targets: not used, there is nothing to choose.
+            generator: not used, nothing is drawn.
+        Returns:
+            The adapter; the parts that learn are in fp32 from now on.
+        """
+        return AttachedFull(parts, self)
+
+
+class AttachedFull:
+    """A model whose weights all learn.
+
+    Attributes:
+        settings: how it was made.
+        trainables: "<part>.<path of the weight>" to fp32 weight, in the model's order.
+        modules: part to model, for the parts that learn.
+    """
+
+    def __init__(self, parts: Mapping[str, nn.Module], settings: Full) -> None:
+        """Let weights learn and freeze the parts that do not.
+
+        Args:
+            parts: part to model.
+            settings: which parts learn.
+        """
+        self.settings = settings
+        self.modules = {p: m for p, m in parts.items() if p == "unet" or settings.text_encoder}
+        for module in parts.values():
+            module.requires_grad_(False)
+        self.trainables = {
+            f"{part}.{name}": p
+            for part, module in self.modules.items()
+            for name, p in module.float().named_parameters()
+        }
+        for p in self.trainables.values():
+            p.requires_grad_()
+        self._start = self.state() if settings.keep_start else None
+        self._trained: dict[str, Tensor] = {}  # while another strength than 1 is set
+        self._strength = 1.0
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """Trainable weights of each part that learns."""
+        return {part: list(module.parameters()) for part, module in self.modules.items()}
+
+    @contextmanager
+    def strength(self, strength: float) -> Iterator[None]:
+        """Go part of the way from the first weights to the trained ones.
+
+        Args:
+            strength: 0 is the first weights bit for bit, 1 the trained ones.
+        Raises:
+            ValueError: the first weights were not kept.
+        """
+        before = self._strength
+        try:
+            self._set_strength(strength)
+            yield
+        finally:
+            self._set_strength(before)
+
+    @torch.no_grad()
+    def _set_strength(self, strength: float) -> None:
+        if strength == self._strength:
+            return
+        start = self._first_weights()
+        if not self._trained:
+            self._trained = {name: p.detach().clone() for name, p in self.trainables.items()}
+        for name, p in self.trainables.items():
+            first, trained = start[name].to(p.device), self._trained[name]
+            p.copy_(trained if strength == 1 else first + strength * (trained - first))
+        self._strength = strength
+        if strength == 1:
+            self._trained = {}
+
+    def _first_weights(self) -> dict[str, Tensor]:
+        if self._start is None:
+            raise ValueError(
+                "adapter.keep_start is false, so a full fine-tune has no base to go back to; "
+                "set it to true, or load the base a second time"
+            )
+        return self._start
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of the trainable weights on the CPU, by name."""
+        return {n: p.detach().to("cpu", copy=True) for n, p in self.trainables.items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take weights back.
+
+        Args:
+            state: what `state` returned.
+        Raises:
+            ValueError: names or shapes differ; nothing is taken then.
+        """
+        take(self.trainables, state)
+
+    def delta(self) -> Iterator[tuple[str, Tensor]]:
+        """The change of each weight since the start.
+
+        Yields:
+            "<part>.<path of the weight>" and dW in fp32.
+        Raises:
+            ValueError: the first weights were not kept.
+        """
+        start = self._first_weights()
+        for name, p in self.trainables.items():
+            yield name, p.detach() - start[name].to(p.device)
+
+    def save(
+        self, path: Path, *, name_of: NameOf, dtype: torch.dtype, metadata: dict[str, str]
+    ) -> Path:
+        """Write the parts that learned as diffusers folders.
+
+        Args:
+            path: the folder is this path without its suffix.
+            name_of: not used, the layout has the model's own names.
+            dtype: type of the weights in the files.
+            metadata: string pairs for the files' headers.
+        Returns:
+            The folder, with <part>/config.json and <part>/*.safetensors in it.
+        """
+        folder = Path(path).with_suffix("")
+        for part, module in self.modules.items():
+            tensors = {
+                name: t.detach().to("cpu", dtype if t.is_floating_point() else t.dtype)
+                for name, t in module.state_dict().items()
+            }
+            weights = folder / part / _WEIGHTS.get(part, "model.safetensors")
+            write_hashed(weights, tensors, {"format": "pt", **metadata})
+            write_text(folder / part / "config.json", _config(module))
+        return folder
+
+    def detach(self) -> None:
+        """Put the first weights back, frozen.
+
+        Raises:
+            ValueError: the first weights were not kept.
+        """
+        take(self.trainables, self._first_weights())
+        for p in self.trainables.values():
+            p.requires_grad_(False)
+
+
+def _config(module: Any) -> str:
+    """The config.json of a diffusers model (on the model) or a transformers one (on its config)."""
+    owner = module if hasattr(module, "to_json_string") else module.config
+    return owner.to_json_string()
