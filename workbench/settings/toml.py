@@ -1,0 +1,89 @@
+"""Settings as TOML, with each setting's help beside it, and back."""
+
+import tomllib
+from typing import Any
+
+import tomlkit
+from pydantic.fields import FieldInfo
+
+from workbench.settings.base import S, Settings, as_dict, from_dict
+from workbench.settings.errors import SettingsError
+from workbench.settings.fields import bounds
+
+
+def from_toml(cls: type[S], text: str, *, source: str = "") -> S:
+    """Read settings from TOML text.
+
+    Args:
+        cls: the settings class.
+        text: TOML.
+        source: file name put in front of errors.
+    Returns:
+        The settings.
+    Raises:
+        SettingsError: the text is not TOML, or a setting is wrong.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{source or 'TOML'}: not valid TOML: {error}") from None
+    return from_dict(cls, data, source=source)
+
+
+def to_toml(settings: Settings, *, comments: bool = True) -> str:
+    """Write settings as TOML that reads back to the same settings.
+
+    Args:
+        settings: what to write; absent values are left out, or "none" where the default is not.
+        comments: put each setting's help beside it.
+    Returns:
+        TOML text.
+    """
+    document = tomlkit.document()
+    _fill(document, settings, comments)
+    return tomlkit.dumps(document)
+
+
+def _fill(table: Any, settings: Settings, comments: bool) -> None:
+    """Plain values first, then tables: TOML's rule."""
+    tables: list[tuple[str, FieldInfo, Any]] = []
+    plain = as_dict(settings)
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        many = isinstance(value, tuple) and len(value) > 0 and isinstance(value[0], Settings)
+        if isinstance(value, Settings) or many:
+            tables.append((name, field, value))
+        elif name in plain:
+            table.add(name, _item(plain[name], field, comments))
+    for name, field, value in tables:
+        if isinstance(value, Settings):
+            table.add(name, _table(value, field, comments))
+            continue
+        many_tables = tomlkit.aot()
+        for one in value:
+            many_tables.append(_table(one, field, comments))
+        table.add(name, many_tables)
+
+
+def _item(plain: Any, field: FieldInfo, comments: bool) -> Any:
+    item = tomlkit.item(plain)
+    if isinstance(plain, list) and len(str(plain)) > 60:
+        item.multiline(True)  # pyright: ignore[reportAttributeAccessIssue]
+    if comments and field.description:
+        item.comment(_comment(field))
+    return item
+
+
+def _table(settings: Settings, field: FieldInfo, comments: bool) -> Any:
+    table = tomlkit.table()
+    if comments and field.description:
+        table.comment(" ".join(field.description.split()))
+    _fill(table, settings, comments)
+    return table
+
+
+def _comment(field: FieldInfo) -> str:
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    notes = [x for x in (extra.get("unit"), bounds(field)) if x]
+    help = " ".join((field.description or "").split())  # a comment is one line
+    return help + (f" ({', '.join(map(str, notes))})" if notes else "")
