@@ -1,0 +1,1 @@
+"""Images in, batches out: sources, captions, buckets, caches and the order of training."""
