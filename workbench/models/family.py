@@ -1,21 +1,30 @@
-"""What every model family offers the trainer, and the settings that choose and load one."""
+"""What every model family offers the trainer, and how one is loaded."""
 
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from workbench.settings import Settings, setting
+from workbench.models.base import BaseSettings, FromScratch
 
 if TYPE_CHECKING:
     from workbench.models.parts import Parts
 
-Precision = Literal["float32", "bfloat16", "float16"]
+__all__ = [
+    "BaseSettings",
+    "Family",
+    "FromScratch",
+    "SizeInfo",
+    "enable_gradient_checkpointing",
+    "load",
+    "use_eager_attention",
+]
+
 TargetGroups = dict[str, tuple[str, ...]]
 
 # What an adapter may touch, by group: a module belongs if its path ends with one of the suffixes.
@@ -33,68 +42,6 @@ TEXT_TARGETS: TargetGroups = {
     "conv": (),
     "time": (),
 }
-
-
-class FromScratch(Settings):
-    """Forget the U-Net's weights and start it anew; autoencoder and text encoder stay."""
-
-    weights: Literal["default", "small_normal"] = setting(
-        "default",
-        help="initial weights: each layer type's usual ones, or small normal values throughout",
-    )
-    std: float = setting(
-        0.02, gt=0, le=1, help="standard deviation of the small normal values; unused by `default`"
-    )
-    zero_output: bool = setting(
-        True, help="start the last layer at zero, so that the first prediction is zero, loss 1"
-    )
-    seed: int = setting(0, ge=0, help="seed of the initial weights")
-
-
-class BaseSettings(Settings):
-    """The base model: where it lies and how it is loaded."""
-
-    path: str = setting(
-        "critters",
-        min_length=1,
-        basic=True,
-        help="`critters` (ships with the package), a diffusers folder, a .safetensors file, "
-        "or the name of a Hugging Face repository",
-    )
-    family: Literal["auto", "sd", "sdxl"] = setting(
-        "auto", help="model family; `auto` reads it from the files"
-    )
-    config: str | None = setting(
-        None,
-        help="diffusers folder that describes the structure of a .safetensors file; "
-        "without it, the published structure of SD 1.x, 2.x or SDXL",
-    )
-    vae: str | None = setting(
-        None, help="another autoencoder: a folder, a .safetensors file or a repository"
-    )
-    prediction: Literal["epsilon", "v_prediction"] | None = setting(
-        None, help="what the U-Net predicts; without it, what the base model's files say"
-    )
-    clip_skip: int = setting(
-        0,
-        ge=0,
-        le=11,
-        unit="layers",
-        help="last layers of the text encoder to leave out; 0 is what other tools call clip skip 1",
-    )
-    dtype: Precision = setting("float32", help="precision of U-Net and text encoders")
-    vae_dtype: Precision = setting(
-        "float32", help="precision of the autoencoder; SDXL's original one overflows in float16"
-    )
-    attention: Literal["sdpa", "eager"] = setting(
-        "sdpa", help="attention kernel: torch's fused one, or plain matrix products"
-    )
-    gradient_checkpointing: bool = setting(
-        False, help="recompute activations in the backward pass: less memory, about 25 % slower"
-    )
-    from_scratch: FromScratch | None = setting(
-        None, help="train the U-Net from nothing, with the structure of the base model"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +136,8 @@ class Family(Protocol):
     # ------------------------------------------------------------------------- what all share
 
     @property
-    def unet(self) -> nn.Module:
-        """The denoiser."""
+    def unet(self) -> Any:
+        """The denoiser, a `UNet2DConditionModel`."""
         return self.loaded.unet
 
     @property
@@ -199,8 +146,8 @@ class Family(Protocol):
         return self.loaded.vae
 
     @property
-    def text_encoders(self) -> tuple[nn.Module, ...]:
-        """One text encoder, or SDXL's two."""
+    def text_encoders(self) -> tuple[Any, ...]:
+        """One `CLIPTextModel`; SDXL has a `CLIPTextModelWithProjection` besides."""
         return self.loaded.text_encoders
 
     @property
@@ -234,7 +181,8 @@ class Family(Protocol):
         """Signal power at each timestep, (1000,), float32, on the CPU."""
         from diffusers import DDPMScheduler
 
-        return DDPMScheduler.from_config(self.loaded.scheduler_config).alphas_cumprod
+        scheduler: Any = DDPMScheduler.from_config(self.loaded.scheduler_config)
+        return scheduler.alphas_cumprod
 
     @property
     def latent_channels(self) -> int:
@@ -370,25 +318,22 @@ def use_eager_attention(family: Family) -> None:
         encoder.set_attn_implementation("eager")
 
 
-def encoder_output(encoder: nn.Module, tokenizer: Any, captions: Sequence[str]) -> Any:
-    """Run a CLIP text encoder on captions, padded and cut to 77 tokens.
+def pipeline_of(kind: Any, family: Family, **components: Any) -> Any:
+    """Put a family's modules into a diffusers pipeline that shows no progress bar.
 
     Args:
-        encoder: `CLIPTextModel` or `CLIPTextModelWithProjection`.
-        tokenizer: its tokenizer.
-        captions: B texts.
+        kind: pipeline class.
+        family: gives U-Net, autoencoder and the config of a DDIM scheduler.
+        components: the rest of the pipeline's arguments.
     Returns:
-        The encoder's output; `hidden_states` are those before the final layer norm.
+        The pipeline; its modules are the family's own, where and as they are.
     """
-    tokens = tokenizer(
-        list(captions),
-        padding="max_length",
-        max_length=encoder.config.max_position_embeddings,
-        truncation=True,
-        return_tensors="pt",
-    ).input_ids
-    device = next(encoder.parameters()).device
-    return encoder(tokens.to(device), output_hidden_states=True)
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler.from_config(family.scheduler_config)
+    pipeline = kind(unet=family.unet, vae=family.vae, scheduler=scheduler, **components)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 def _config(module: Any) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from workbench import store
-from workbench.models.family import BaseSettings, FromScratch
+from workbench.models.base import BaseSettings, FromScratch
+from workbench.models.clip import END, clip_tokenizer
 from workbench.models.source import PARTS, Source, weight_files
-from workbench.models.tokenizer import END, clip_tokenizer
 from workbench.seeds import derive, generator
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
@@ -283,19 +283,17 @@ def _fresh_unet(config: Path, settings: BaseSettings) -> Any:
     assert chosen is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(chosen.seed, "from_scratch"))
-        unet = UNet2DConditionModel.from_config(
-            UNet2DConditionModel.load_config(str(config / "unet"), local_files_only=True)
-        )
+        unet: Any = UNet2DConditionModel.from_config(store.read_json(config / "unet/config.json"))
     initialise(unet, chosen)
     return unet.to(getattr(torch, settings.dtype))
 
 
 @torch.no_grad()
-def initialise(unet: nn.Module, settings: FromScratch) -> None:
+def initialise(unet: Any, settings: FromScratch) -> None:
     """Set a U-Net's initial weights as the settings say; those torch gave it are the default.
 
     Args:
-        unet: changed in place; its last layer is `conv_out`.
+        unet: a `UNet2DConditionModel`, changed in place.
         settings: which initial weights.
     Source: small normal values, sd-scripts issue 1237: an SDXL U-Net stayed at loss 1 without.
     """

@@ -5,14 +5,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from workbench.models.base import BaseSettings
+from workbench.models.clip import encoder_output
 from workbench.models.family import (
     TEXT_TARGETS,
     UNET_TARGETS,
-    BaseSettings,
     Family,
     SizeInfo,
     TargetGroups,
-    encoder_output,
+    pipeline_of,
 )
 from workbench.models.naming import text_name
 from workbench.models.parts import Parts
@@ -82,17 +83,14 @@ class StableDiffusion(Family):
 
     def pipeline(self) -> Any:
         """See `Family`."""
-        from diffusers import DDIMScheduler, StableDiffusionPipeline
+        from diffusers import StableDiffusionPipeline
 
-        pipeline = StableDiffusionPipeline(
-            vae=self.vae,
+        return pipeline_of(
+            StableDiffusionPipeline,
+            self,
             text_encoder=self.text_encoders[0],
             tokenizer=self.tokenizers[0],
-            unet=self.unet,
-            scheduler=DDIMScheduler.from_config(self.scheduler_config),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
         )
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline

@@ -6,14 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.models.base import BaseSettings
+from workbench.models.clip import encoder_output
 from workbench.models.family import (
     TEXT_TARGETS,
     UNET_TARGETS,
-    BaseSettings,
     Family,
     SizeInfo,
     TargetGroups,
-    encoder_output,
+    pipeline_of,
 )
 from workbench.models.naming import original_path, text_name
 from workbench.models.parts import Parts
@@ -93,21 +94,18 @@ class StableDiffusionXL(Family):
 
     def pipeline(self) -> Any:
         """See `Family`."""
-        from diffusers import DDIMScheduler, StableDiffusionXLPipeline
+        from diffusers import StableDiffusionXLPipeline
 
-        pipeline = StableDiffusionXLPipeline(
-            vae=self.vae,
+        return pipeline_of(
+            StableDiffusionXLPipeline,
+            self,
             text_encoder=self.text_encoders[0],
             text_encoder_2=self.text_encoders[1],
             tokenizer=self.tokenizers[0],
             tokenizer_2=self.tokenizers[1],
-            unet=self.unet,
-            scheduler=DDIMScheduler.from_config(self.scheduler_config),
             force_zeros_for_empty_prompt=self.loaded.zero_empty_prompt,
             add_watermarker=False,
         )
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline
 
 
 def time_ids(sizes: Sequence[SizeInfo]) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import store
-from workbench.models.family import BaseSettings
+from workbench.models.base import BaseSettings
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 

@@ -1,4 +1,4 @@
-"""The vocabulary of OpenAI's CLIP, which every Stable Diffusion uses and no single file contains.
+"""CLIP's text side: its vocabulary, which no single file contains, and a call of its encoders.
 
 `configs/clip_merges.txt.gz` holds the first 48,894 merge rules of `bpe_simple_vocab_16e6.txt`, as
 distributed with open_clip_torch under the MIT licence (see `configs/LICENSE-CLIP`). The table of
@@ -6,6 +6,7 @@ tokens follows from them and from the order of the 256 bytes, so it is not shipp
 """
 
 import gzip
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,9 @@ def byte_pair_tokenizer(merges: list[tuple[str, str]], *, pad: str = END) -> Any
 
     symbols = byte_symbols()
     tokens = [*symbols, *(s + "</w>" for s in symbols), *map("".join, merges), START, END]
-    return CLIPTokenizer(
-        vocab={token: number for number, token in enumerate(tokens)},
-        merges=list(merges),
-        pad_token=pad,
-        model_max_length=MAX_TOKENS,
-    )
+    rules: Any = list(merges)  # annotated as strings in transformers, which takes pairs
+    numbers = {token: number for number, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=numbers, merges=rules, pad_token=pad, model_max_length=MAX_TOKENS)
 
 
 @cache
@@ -62,3 +60,24 @@ def clip_tokenizer(*, pad: str = END) -> Any:
         `transformers.CLIPTokenizer` with 49,408 tokens.
     """
     return byte_pair_tokenizer(list(_clip_merges()), pad=pad)
+
+
+def encoder_output(encoder: Any, tokenizer: Any, captions: Sequence[str]) -> Any:
+    """Run a CLIP text encoder on captions, padded and cut to 77 tokens.
+
+    Args:
+        encoder: `CLIPTextModel` or `CLIPTextModelWithProjection`.
+        tokenizer: its tokenizer.
+        captions: B texts.
+    Returns:
+        The encoder's output; `hidden_states` are those before the final layer norm.
+    """
+    tokens = tokenizer(
+        list(captions),
+        padding="max_length",
+        max_length=encoder.config.max_position_embeddings,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    device = next(encoder.parameters()).device
+    return encoder(tokens.to(device), output_hidden_states=True)

@@ -1,0 +1,64 @@
+"""Fixtures for every room: tiny base models of the true classes, and caches out of the way."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBENCH_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny Stable Diffusion 1.x; 8x8 latents for 64 px."""
+    from tiny_models import build_sd
+
+    return build_sd(tmp_path_factory.mktemp("base") / "tiny-sd")
+
+
+@pytest.fixture(scope="session")
+def tiny_sd2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny Stable Diffusion 2.x that predicts velocity."""
+    from tiny_models import build_sd
+
+    return build_sd(tmp_path_factory.mktemp("base") / "tiny-sd2", version=2)
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny Stable Diffusion XL."""
+    from tiny_models import build_sdxl
+
+    return build_sdxl(tmp_path_factory.mktemp("base") / "tiny-sdxl")
+
+
+@pytest.fixture(scope="session")
+def tiny_sd_file(tiny_sd: Path) -> Path:
+    """The same as `tiny_sd` in one .safetensors file; load it with base.config = tiny_sd."""
+    from tiny_models import to_single_file
+
+    return to_single_file(tiny_sd, tiny_sd.with_suffix(".safetensors"))
+
+
+@pytest.fixture(scope="session")
+def tiny_sd2_file(tiny_sd2: Path) -> Path:
+    """The same as `tiny_sd2` in one file."""
+    from tiny_models import to_single_file
+
+    return to_single_file(tiny_sd2, tiny_sd2.with_suffix(".safetensors"))
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl_file(tiny_sdxl: Path) -> Path:
+    """The same as `tiny_sdxl` in one file."""
+    from tiny_models import to_single_file
+
+    return to_single_file(tiny_sdxl, tiny_sdxl.with_suffix(".safetensors"))

@@ -1,0 +1,69 @@
+"""The settings that choose a base model and say how it is loaded."""
+
+from typing import Literal
+
+from workbench.settings import Settings, setting
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+class FromScratch(Settings):
+    """Forget the U-Net's weights and start it anew; autoencoder and text encoder stay."""
+
+    weights: Literal["default", "small_normal"] = setting(
+        "default",
+        help="initial weights: each layer type's usual ones, or small normal values throughout",
+    )
+    std: float = setting(
+        0.02, gt=0, le=1, help="standard deviation of the small normal values; unused by `default`"
+    )
+    zero_output: bool = setting(
+        True, help="start the last layer at zero, so that the first prediction is zero, loss 1"
+    )
+    seed: int = setting(0, ge=0, help="seed of the initial weights")
+
+
+class BaseSettings(Settings):
+    """The base model: where it lies and how it is loaded."""
+
+    path: str = setting(
+        "critters",
+        min_length=1,
+        basic=True,
+        help="`critters` (ships with the package), a diffusers folder, a .safetensors file, "
+        "or the name of a Hugging Face repository",
+    )
+    family: Literal["auto", "sd", "sdxl"] = setting(
+        "auto", help="model family; `auto` reads it from the files"
+    )
+    config: str | None = setting(
+        None,
+        help="diffusers folder that describes the structure of a .safetensors file; "
+        "without it, the published structure of SD 1.x, 2.x or SDXL",
+    )
+    vae: str | None = setting(
+        None, help="another autoencoder: a folder, a .safetensors file or a repository"
+    )
+    prediction: Literal["epsilon", "v_prediction"] | None = setting(
+        None, help="what the U-Net predicts; without it, what the base model's files say"
+    )
+    clip_skip: int = setting(
+        0,
+        ge=0,
+        le=11,
+        unit="layers",
+        help="last layers of the text encoder to leave out; 0 is what other tools call clip skip 1",
+    )
+    dtype: Precision = setting("float32", help="precision of U-Net and text encoders")
+    vae_dtype: Precision = setting(
+        "float32", help="precision of the autoencoder; SDXL's original one overflows in float16"
+    )
+    attention: Literal["sdpa", "eager"] = setting(
+        "sdpa", help="attention kernel: torch's fused one, or plain matrix products"
+    )
+    gradient_checkpointing: bool = setting(
+        False, help="recompute activations in the backward pass: less memory, about 25 % slower"
+    )
+    from_scratch: FromScratch | None = setting(
+        None, help="train the U-Net from nothing, with the structure of the base model"
+    )
