@@ -64,9 +64,6 @@ class TrainingSettings(Settings):
     gradient_clip: float | None = setting(
         1.0, gt=0, help="largest gradient norm; longer gradients are shortened to it"
     )
-    gradient_checkpointing: bool = setting(
-        False, help="recompute activations in the backward pass: less memory, about a third slower"
-    )
     posterior: Literal["sample", "mean"] = setting(
         "sample", help="draw latents from the VAE's distribution anew each time, or take its mean"
     )

@@ -1,0 +1,90 @@
+"""How a run is made, in Python and by every face: with the observers that prove and report it."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from workbench import checks
+from workbench.recipe import Recipe
+from workbench.records.events import Event, Finished, Proved, Reported, Saved
+from workbench.settings import SettingsError
+from workbench.training.run import Run
+from workbench.training.saving import changes, refuse_changes
+
+
+def start(recipe: Recipe, *, folder: str | Path | None = None) -> Run:
+    """Make a run; nothing heavy happens before its events are asked for.
+
+    Args:
+        recipe: what to do.
+        folder: the run folder; by default `<output.folder>/<name>`, numbered where that exists.
+    Returns:
+        The run: `for event in run.train(): ...`.
+    Raises:
+        SettingsError: a rule of `workbench.checks` refuses the recipe, or the folder holds a run.
+    """
+    checks.require(recipe)
+    if folder is None:
+        return _observed(recipe, _free(Path(recipe.output.folder) / recipe.name))
+    if (Path(folder) / "events.jsonl").exists():
+        raise SettingsError(
+            f"{folder} holds a run already; resume it, or choose another folder or name"
+        )
+    return _observed(recipe, Path(folder))
+
+
+def resume(folder: str | Path, overrides: Sequence[str] = (), *, accept: bool = False) -> Run:
+    """Go on with a run from its newest valid checkpoint.
+
+    Args:
+        folder: the run folder.
+        overrides: changes such as "length.steps=+500".
+        accept: go on although a change makes the run compute something else than it began with.
+    Returns:
+        The run.
+    Raises:
+        FileRefused: no recipe there.
+        SettingsError: a change is unknown, or would alter what the run computes.
+    """
+    old = Recipe.load(Path(folder) / "recipe.toml")
+    new = old.override(overrides)
+    if not accept:
+        refuse_changes(changes(old, new))
+    checks.require(new)
+    return _observed(new, Path(folder), resuming=True, accept=accept)
+
+
+def _observed(recipe: Recipe, folder: Path, **options: bool) -> Run:
+    return Run(recipe, folder, observers=[checks.observe, _prove, _report], **options)
+
+
+def _free(folder: Path) -> Path:
+    """The folder, or the next numbered one that holds no run."""
+    candidate, number = folder, 1
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+def _prove(run: Run, event: Event) -> Iterator[Event]:
+    """Reload the final file afresh and compare it with what was trained."""
+    if isinstance(event, Saved) and event.final and run.recipe.adapter.kind != "full":
+        from workbench.evaluation.parity import prove
+
+        proof = prove(run)
+        yield Proved(
+            step=event.step,
+            path=event.path,
+            passed=proof.passed,
+            findings=proof.findings,
+            numbers=proof.numbers,
+        )
+
+
+def _report(run: Run, event: Event) -> Iterator[Event]:
+    """Write the A/B page once the run is complete."""
+    if isinstance(event, Finished) and event.reason == "complete" and run.recipe.output.report:
+        from workbench.evaluation.report import write_report
+
+        path = write_report(run.folder)
+        yield Reported(path=path.relative_to(run.folder).as_posix())

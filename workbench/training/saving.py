@@ -1,0 +1,224 @@
+"""What a run keeps to go on from, and the file that it is all for."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from workbench import settings
+from workbench.adapters.metadata import metadata
+from workbench.recipe import Recipe
+from workbench.records import checkpoint
+from workbench.records.bundle import Bundle
+from workbench.records.validation import Losses
+from workbench.settings import SettingsError
+from workbench.training.trainer import Trainer
+
+# Changing these on a resume changes how a run is watched or how long it is, not what it computes.
+_FREE = ("length.", "sampling.", "validation.every", "output.", "trackers", "checks.", "name")
+_FREE_TRAINING = ("training.checkpoint_every", "training.keep_checkpoints", "training.lora_every")
+
+
+def save_checkpoint(trainer: Trainer, folder: Path, step: int, *, seconds: float) -> Path:
+    """Write all that a resume needs.
+
+    Args:
+        trainer: the state to keep.
+        folder: the run folder.
+        step: optimizer steps done.
+        seconds: training time so far.
+    Returns:
+        The checkpoint's folder.
+    Raises:
+        DiskFull: no room; earlier checkpoints are intact.
+    """
+    base = trainer.stable_loss.base
+    states: dict[str, Any] = {
+        "adapter": trainer.adapter.state(),
+        "optimizer": trainer.optimizer.state_dict(),
+        "schedule": trainer.schedule.state_dict(),
+        "cursor": {
+            "step": step,
+            "total_steps": trainer.total_steps,
+            "seconds": seconds,
+            "num_overflows": trainer.num_overflows,
+            "dataset": trainer.dataset.fingerprint(),
+            "base": trainer.family.identity["hashes"],
+        },
+        "validation": {k: {"edges": v.edges, "values": v.values.tolist()} for k, v in base.items()},
+    }
+    if trainer.ema is not None:
+        states["ema"] = trainer.ema.state()
+    if trainer.accelerator.scaler is not None:
+        states["scaler"] = trainer.accelerator.scaler.state_dict()
+    training = trainer.recipe.training
+    return checkpoint.save(
+        folder,
+        step,
+        Bundle.pack(states),
+        recipe_hash=trainer.recipe.hash(),
+        keep=training.keep_checkpoints,
+    )
+
+
+def restore(trainer: Trainer, loaded: checkpoint.Loaded) -> dict[str, Any]:
+    """Put a checkpoint's state back.
+
+    Args:
+        trainer: assembled by the same recipe, at step 0.
+        loaded: the checkpoint.
+    Returns:
+        The cursor: step, seconds, dataset, base.
+    Raises:
+        CheckpointRefused: a part is missing.
+    """
+    states = loaded.bundle.unpack()
+    needed = {"adapter", "optimizer", "schedule", "cursor"}
+    needed |= {"ema"} if trainer.ema is not None else set()
+    if missing := needed - states.keys():
+        raise checkpoint.CheckpointRefused(
+            f"{loaded.path}: {', '.join(sorted(missing))} is missing; the recipe asks for it, so "
+            "the run cannot go on exactly; start a new run"
+        )
+    trainer.adapter.load(states["adapter"])
+    trainer.optimizer.load_state_dict(states["optimizer"])
+    trainer.schedule.load_state_dict(states["schedule"])
+    if trainer.ema is not None:
+        trainer.ema.load(states["ema"])
+    if trainer.accelerator.scaler is not None and "scaler" in states:
+        trainer.accelerator.scaler.load_state_dict(states["scaler"])
+    trainer.stable_loss.base = {
+        split: Losses(tuple(x["edges"]), np.asarray(x["values"]))
+        for split, x in states.get("validation", {}).items()
+    }
+    trainer.num_overflows = states["cursor"]["num_overflows"]
+    return states["cursor"]
+
+
+def save_lora(trainer: Trainer, path: Path, step: int) -> Path:
+    """Write the LoRA file with the weights that samples show.
+
+    Args:
+        trainer: what was trained.
+        path: the .safetensors file; a full fine-tune becomes a folder of that name.
+        step: optimizer steps done.
+    Returns:
+        What was written.
+    """
+    with trainer.showing():
+        return trainer.adapter.save(
+            path,
+            name_of=trainer.family.kohya_name,
+            dtype=getattr(torch, trainer.recipe.output.dtype),
+            metadata=describe(trainer, step),
+        )
+
+
+def changes(old: Recipe, new: Recipe) -> list[str]:
+    """What differs between two recipes and would change what a run computes.
+
+    Args:
+        old: the recipe so far.
+        new: the recipe to go on with.
+    Returns:
+        Lines "key: old -> new"; empty when a resume computes the same.
+    """
+    before, after = _flat(settings.as_dict(old)), _flat(settings.as_dict(new))
+    return [
+        f"{key}: {before.get(key, 'none')!r} -> {after.get(key, 'none')!r}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not key.startswith(_FREE + _FREE_TRAINING)
+    ]
+
+
+def refuse_changes(lines: list[str]) -> None:
+    """Ask for confirmation before a resume that is none.
+
+    Args:
+        lines: what differs.
+    Raises:
+        SettingsError: anything differs.
+    """
+    if lines:
+        shown = "\n  ".join(lines)
+        raise SettingsError(
+            f"the run would not go on as it began:\n  {shown}\n"
+            "undo the change, or confirm it with --accept-changes (resume(..., accept=True))"
+        )
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested plain data as dotted keys."""
+    if isinstance(data, dict):
+        items = [(f"{prefix}{key}", value) for key, value in data.items()]
+    elif isinstance(data, list) and any(isinstance(value, dict) for value in data):
+        items = [(f"{prefix}{index}", value) for index, value in enumerate(data)]
+    else:
+        return {prefix.rstrip("."): data}
+    return {k: v for key, value in items for k, v in _flat(value, f"{key}.").items()}
+
+
+def describe(trainer: Trainer, step: int) -> dict[str, str]:
+    """The metadata that user interfaces read from a LoRA file.
+
+    Args:
+        trainer: what was trained.
+        step: optimizer steps done.
+    Returns:
+        Header fields, all strings.
+    """
+    recipe, dataset = trainer.recipe, trainer.dataset
+    version, _ = trainer.family.version
+    known = trainer.family.identity["hashes"]
+    names = {"legacy": "sd_model_hash", "sha256": "new_sd_model_hash"}  # of a single file
+    side = recipe.data.buckets.resolution
+    return metadata(
+        output_name=recipe.name,
+        base_version=version,
+        base_name=Path(recipe.base.path).name,
+        resolution=(side, side),
+        prediction=trainer.family.prediction_type,
+        base_hashes={names[k]: v for k, v in known.items() if k in names},
+        training={
+            "seed": recipe.training.seed,
+            "steps": step,
+            "max_train_steps": trainer.total_steps,
+            "epoch": step // trainer.loader.steps_per_epoch,
+            "num_train_images": len(trainer.train_records),
+            "batch_size_per_device": recipe.training.batch_size,
+            "gradient_accumulation_steps": recipe.training.accumulation,
+            "clip_skip": recipe.base.clip_skip + 1 if recipe.base.clip_skip else None,
+            "learning_rate": recipe.optimizer.learning_rate,
+            "unet_lr": recipe.optimizer.rate("unet"),
+            "text_encoder_lr": recipe.optimizer.rate("text_encoder"),
+            "optimizer": recipe.optimizer.kind,
+            "lr_scheduler": recipe.schedule.kind,
+            "mixed_precision": recipe.training.precision,
+        },
+        tags=_tags(trainer),
+        buckets=_buckets(trainer),
+        trigger=recipe.data.subsets[0].trigger,
+    ) | {"workbench.recipe": recipe.to_toml(comments=False)}
+
+
+def _tags(trainer: Trainer) -> dict[str, dict[str, int]]:
+    """Tag counts by subset; a world that is drawn without end has no table."""
+    if trainer.dataset.is_drawn:
+        return {}
+    separator = trainer.recipe.data.captions.separator.strip()
+    tables: dict[str, Counter[str]] = {}
+    for index in trainer.train_records:
+        record = trainer.dataset.records[index]
+        name = Path(trainer.recipe.data.subsets[record.subset].path).name
+        tags = trainer.dataset.plain_caption(index).split(separator)
+        tables.setdefault(name, Counter()).update(tag.strip() for tag in tags if tag.strip())
+    return {name: dict(table) for name, table in tables.items()}
+
+
+def _buckets(trainer: Trainer) -> dict[tuple[int, int], int]:
+    if trainer.dataset.is_drawn:
+        return {}
+    placements = trainer.dataset.placements
+    return dict(Counter(placements[index].bucket for index in trainer.train_records))

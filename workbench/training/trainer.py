@@ -1,0 +1,342 @@
+"""Everything that a step needs, put together from a recipe: base, data, caches, adapter, optimizer."""
+
+import contextlib
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from workbench import seeds, store
+from workbench.adapters import AttachedAdapter
+from workbench.data import dataset as data
+from workbench.data.cache import LatentCache, TextCache
+from workbench.data.captions import is_fixed
+from workbench.data.loader import Loader
+from workbench.diffusion.losses import L2
+from workbench.diffusion.noise import white
+from workbench.diffusion.targets import corrupt
+from workbench.models import family as models
+from workbench.optim.ema import Ema
+from workbench.recipe import Recipe
+from workbench.records.events import Preparing
+from workbench.records.validation import StableLoss
+from workbench.settings import SettingsError
+from workbench.training.batches import Batch, Batches
+
+_MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+_REPORT_EVERY_S = 0.5
+C = TypeVar("C", LatentCache, TextCache)
+
+
+class Denoiser(nn.Module):
+    """The one module that holds every trainable part, so that processes share all its gradients."""
+
+    def __init__(self, family: models.Family, trained: dict[str, nn.Module]):
+        super().__init__()
+        self.trained = nn.ModuleDict(trained)
+        self.family = family
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, batch: Batch) -> Tensor:
+        """Predict, encoding the captions first where the text encoder learns.
+
+        Args:
+            noisy: noised latents (B, C, h, w).
+            timesteps: (B,).
+            batch: captions or text, and sizes.
+        Returns:
+            Prediction (B, C, h, w).
+        """
+        text = batch.text or self.family.encode_captions(list(batch.captions))
+        return self.family.denoise(noisy, timesteps, text, batch.sizes)
+
+
+@dataclass
+class Trainer:
+    """What a step reads and changes.
+
+    Attributes:
+        model: the denoiser, wrapped for precision and many processes.
+        trainables: name to parameter, in a fixed order.
+        alphas_cumprod: alpha_bar of the noise schedule (T,), on the model's device.
+        total_steps: optimizer steps planned; None when only a time is given.
+        held_out: record indices never trained on.
+        num_overflows: fp16 steps skipped so far.
+    """
+
+    recipe: Recipe
+    accelerator: Any
+    family: models.Family
+    dataset: data.Dataset
+    loader: Loader
+    batches: Batches
+    adapter: AttachedAdapter
+    model: Any
+    optimizer: Any
+    schedule: Any
+    ema: Ema | None
+    stable_loss: StableLoss
+    alphas_cumprod: Tensor
+    total_steps: int | None
+    train_records: list[int]
+    held_out: list[int]
+    num_overflows: int = 0
+    trainables: dict[str, nn.Parameter] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.trainables = dict(self.adapter.trainables)
+
+    @property
+    def rank(self) -> int:
+        """Process index; 0 alone speaks."""
+        return self.accelerator.process_index
+
+    @contextlib.contextmanager
+    def gathering(self, *, last: bool) -> Iterator[None]:
+        """Gather gradients here, and exchange them between processes in the last micro-batch only.
+
+        Args:
+            last: this is the step's last micro-batch.
+        """
+        with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
+            yield
+
+    def average(self, values: Tensor) -> Tensor:
+        """Mean over processes; free in a single one.
+
+        Args:
+            values: one number each process, any shape.
+        Returns:
+            The means.
+        """
+        if self.accelerator.num_processes == 1:
+            return values
+        return self.accelerator.reduce(values, reduction="mean")
+
+    @contextlib.contextmanager
+    def showing(self) -> Iterator[None]:
+        """The weights that are saved and sampled: the moving average where there is one."""
+        with self.ema.swapped() if self.ema is not None else contextlib.nullcontext():
+            yield
+
+    def stable_losses(self, record: int, timesteps: Tensor, generator: torch.Generator) -> Tensor:
+        """Plain squared errors of one image at some timesteps; see `StableLoss.measure`.
+
+        Args:
+            record: image.
+            timesteps: (N,).
+            generator: CPU generator of the noise.
+        Returns:
+            Losses (N,).
+        """
+        count = len(timesteps)
+        latents = self.batches.clean_latents(record).expand(count, -1, -1, -1)
+        timesteps = timesteps.to(latents.device)
+        noisy, target = corrupt(
+            latents,
+            white(latents, generator),
+            timesteps,
+            alphas_cumprod=self.alphas_cumprod,
+            prediction=self.family.prediction_type,
+        )
+        text = self.batches.encode([self.batches.plain_caption(record)])
+        text = {name: rows.expand(count, *rows.shape[1:]) for name, rows in text.items()}
+        sizes = [self.batches.size(record)] * count
+        with self.accelerator.autocast():
+            predicted = self.family.denoise(noisy, timesteps, text, sizes)
+        return L2().per_sample(predicted, target)
+
+
+def assemble(recipe: Recipe) -> Generator[Preparing, None, Trainer]:
+    """Load, index, cache and attach all that a run needs.
+
+    Args:
+        recipe: the run's settings.
+    Yields:
+        What is being prepared, and how far it is.
+    Returns:
+        The trainer, at step 0.
+    Raises:
+        SettingsError, FileRefused: the recipe, the base or the data cannot be used as they are.
+    """
+    accelerator = _accelerator(recipe)
+    yield Preparing(stage="reading images", done=0, total=1)
+    dataset = data.index(recipe.data)
+    train, held_out = data.split(dataset, recipe.data.holdout, seed=recipe.training.seed)
+    yield Preparing(stage="loading the base", done=0, total=1)
+    family = models.load(recipe.base, device=accelerator.device)
+    latents = yield from _cache_latents(recipe, dataset, family, accelerator)
+    adapter = recipe.adapter.attach(
+        family.parts,
+        family.adapter_targets,
+        generator=seeds.generator(recipe.training.seed, "adapter"),
+    )
+    trains_text = any(part.startswith("text_encoder") for part in adapter.modules)
+    batches = Batches(
+        recipe,
+        dataset,
+        family,
+        latents=latents,
+        texts=None,
+        trains_text=trains_text,
+        rank=accelerator.process_index,
+    )
+    fixed = is_fixed(recipe.data.captions) and not dataset.is_drawn
+    if recipe.data.cache.text and fixed and not trains_text:
+        batches.texts = yield from _cache_texts(recipe, dataset, family, accelerator)
+    loader = Loader(
+        dataset,
+        train,
+        batch_size=recipe.training.batch_size,
+        accumulation=recipe.training.accumulation,
+        seed=recipe.training.seed,
+        rank=accelerator.process_index,
+        num_ranks=accelerator.num_processes,
+    )
+    return _trainer(recipe, accelerator, family, dataset, loader, batches, adapter, train, held_out)
+
+
+def _trainer(
+    recipe: Recipe,
+    accelerator: Any,
+    family: models.Family,
+    dataset: data.Dataset,
+    loader: Loader,
+    batches: Batches,
+    adapter: AttachedAdapter,
+    train: list[int],
+    held_out: list[int],
+) -> Trainer:
+    """Optimizer, schedule and moving average over an attached adapter."""
+    total_steps = recipe.length.total_steps(loader.steps_per_epoch)
+    if total_steps is None and recipe.schedule.kind != "constant":
+        raise SettingsError(
+            f"schedule.kind = {recipe.schedule.kind!r} must know the run's end, and length gives "
+            "only minutes; give length.steps too, or schedule.kind = 'constant'"
+        )
+    optimizer = recipe.optimizer.build(recipe.optimizer.groups(adapter.groups()))
+    schedule = recipe.schedule.build(optimizer, total_steps or 1_000_000)
+    model, prepared = accelerator.prepare(Denoiser(family, adapter.modules), optimizer)
+    return Trainer(
+        recipe=recipe,
+        accelerator=accelerator,
+        family=family,
+        dataset=dataset,
+        loader=loader,
+        batches=batches,
+        adapter=adapter,
+        model=model,
+        optimizer=prepared,
+        schedule=schedule,
+        ema=recipe.ema.build(adapter.trainables) if recipe.ema else None,
+        stable_loss=StableLoss(
+            recipe.validation,
+            train=train,
+            held_out=held_out,
+            num_timesteps=len(family.alphas_cumprod),
+            seed=recipe.training.seed,
+        ),
+        alphas_cumprod=family.alphas_cumprod.float().to(family.device),
+        total_steps=total_steps,
+        train_records=train,
+        held_out=held_out,
+    )
+
+
+def _accelerator(recipe: Recipe) -> Any:
+    """Device, precision and processes, as the environment and the recipe say."""
+    from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    precision = recipe.training.precision
+    # accelerate keeps the first precision of a process for ever; each run brings its own.
+    AcceleratorState._reset_state()
+    device = PartialState().device
+    if precision == "float16" and device.type == "cpu":
+        raise SettingsError(
+            "training.precision must be float32 or bfloat16 on a CPU, got 'float16'; "
+            "float16 needs a GPU that scales the loss"
+        )
+    if device.type == "cuda" and precision == "bfloat16":
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise SettingsError(
+                f"training.precision = 'bfloat16' is only emulated on {torch.cuda.get_device_name()}"
+                "; use float16"
+            )
+    torch.use_deterministic_algorithms(recipe.training.deterministic)
+    text_learns = getattr(recipe.adapter, "text_encoder", False)
+    return Accelerator(
+        mixed_precision=_MIXED[precision],
+        log_with=list(recipe.trackers) or None,
+        project_dir=str(Path(recipe.output.folder) / recipe.name / "trackers"),
+        kwargs_handlers=[
+            # The other processes wait while the first fills the caches and draws the samples.
+            InitProcessGroupKwargs(timeout=timedelta(hours=12)),
+            # The text encoder's last layers may be skipped, so some gradients never come.
+            DistributedDataParallelKwargs(find_unused_parameters=bool(text_learns)),
+        ],
+    )
+
+
+def _cache_latents(
+    recipe: Recipe, dataset: data.Dataset, family: models.Family, accelerator: Any
+) -> Generator[Preparing, None, LatentCache | None]:
+    """Encode what is not cached yet."""
+    if dataset.is_drawn or not recipe.data.cache.latents:
+        return None
+
+    def build() -> tuple[LatentCache, Iterator[tuple[int, int]]]:
+        cache = LatentCache(
+            dataset,
+            folder=store.cache_home() / "latents" / family.vae_key[:16],
+            key=family.vae_key,
+        )
+        return cache, cache.build(encode)
+
+    def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
+        return family.encode_pixels(pixels.to(family.device))
+
+    return (yield from _first_then_all("caching latents", build, accelerator))
+
+
+def _cache_texts(
+    recipe: Recipe, dataset: data.Dataset, family: models.Family, accelerator: Any
+) -> Generator[Preparing, None, TextCache]:
+    """Encode every caption of a frozen text encoder once."""
+    # What validation reads has no caption dropped, so it is among the texts.
+    texts = dataset.texts()
+
+    def build() -> tuple[TextCache, Iterator[tuple[int, int]]]:
+        cache = TextCache(
+            folder=store.cache_home() / "texts" / family.text_key[:16], key=family.text_key
+        )
+        return cache, cache.build(texts, family.encode_captions)
+
+    return (yield from _first_then_all("caching captions", build, accelerator))
+
+
+def _first_then_all(
+    stage: str, build: Callable[[], tuple[C, Iterator[tuple[int, int]]]], accelerator: Any
+) -> Generator[Preparing, None, C]:
+    """Let the first process fill a cache; the others then find everything in it."""
+    if not accelerator.is_main_process:
+        accelerator.wait_for_everyone()
+    cache, counts = build()
+    yield from _throttled(stage, counts)
+    if accelerator.is_main_process:
+        accelerator.wait_for_everyone()
+    return cache
+
+
+def _throttled(stage: str, counts: Iterator[tuple[int, int]]) -> Iterator[Preparing]:
+    """At most two events a second, and always the last."""
+    told = 0.0
+    for done, total in counts:
+        if done == total or time.monotonic() - told > _REPORT_EVERY_S:
+            told = time.monotonic()
+            yield Preparing(stage=stage, done=done, total=total)
