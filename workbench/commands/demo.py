@@ -1,0 +1,90 @@
+"""`demo`: the whole journey on the embedded critters, each stage said as it happens."""
+
+import os
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workbench.commands.terminal import EventView, StageBar, duration, follow, say
+
+if TYPE_CHECKING:
+    from workbench.recipe import Recipe
+
+# What tests shorten: WORKBENCH_TINY=1.
+TINY = ("length.steps=4", "sampling.steps=2", "sampling.seeds=[0]", "validation.num_images=2")
+
+
+def demo(
+    concept: Annotated[
+        str, typer.Option(help="what to teach: character, style or lighting.")
+    ] = "character",
+    out: Annotated[Path, typer.Option(help="folder for images and run.")] = Path("demo"),
+) -> None:
+    """Teach the embedded base model a concept, offline: images in, LoRA and A/B report out."""
+    started = time.monotonic()
+    say(f"A LoRA from start to end: {concept}", style="bold")
+    say("Images and captions")
+    images = _draw(concept, out / concept)
+    import workbench as wb
+
+    recipe = _recipe(concept, images, out)
+    _show_data(recipe)
+    say("Training, with samples and reload proof")
+    run = wb.start(recipe)
+    with StageBar() as bar:
+        view = EventView(bar)
+        code = follow(run, view)
+    if code:
+        raise typer.Exit(code)
+    if view.verdict:
+        say(view.verdict, style="bold")
+    say(f"All of it took {duration(time.monotonic() - started)}. LoRA, then report:")
+    say(str(run.final_lora))
+    say(str(run.folder / (view.report or "")))
+
+
+def _draw(concept: str, folder: Path) -> Path:
+    from workbench.critters.concepts import write_concept
+
+    paths = write_concept(concept, folder)
+    say(f"  {len(paths)} images drawn into {folder}")
+    return folder
+
+
+def _recipe(concept: str, images: Path, out: Path) -> "Recipe":
+    import json
+
+    import workbench as wb
+    from workbench.critters.concepts import CONCEPTS
+
+    chosen = CONCEPTS[concept]
+    return wb.Recipe.preset("critters").override(
+        [
+            f"name={json.dumps(concept)}",
+            f"data.subsets.0.path={json.dumps(str(images))}",
+            f"data.subsets.0.trigger={json.dumps(chosen.trigger)}",
+            f"output.folder={json.dumps(str(out / 'runs'))}",
+            f"sampling.prompts={json.dumps(chosen.prompts)}",
+            *(TINY if os.environ.get("WORKBENCH_TINY") == "1" else ()),
+        ]
+    )
+
+
+def _show_data(recipe: "Recipe") -> None:
+    """Show one caption as it lies on the disk and as the trainer draws it, and the buckets."""
+    from workbench.data.dataset import index
+
+    dataset = index(recipe.data)
+    say(f"  on the disk:     {dataset.records[0].caption}")
+    for repeat in range(2):
+        drawn = dataset.caption(0, seed=recipe.training.seed, repeat=repeat)
+        say(f"  trainer's draw:  {drawn}")
+    say("Buckets")
+    counts = Counter(placement.bucket for placement in dataset.placements)
+    for (width, height), count in sorted(counts.items()):
+        say(f"  {width} x {height}: {count} images")
+    for aside in dataset.set_aside:
+        say(f"  set aside: {aside.name}: {aside.reason}")

@@ -1,0 +1,152 @@
+"""`new`, `check`, `train` and `resume`: from a recipe to a run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workbench.commands.terminal import EventView, Overrides, StageBar, follow, say
+
+if TYPE_CHECKING:
+    from workbench.checks import Finding
+    from workbench.recipe import Recipe
+    from workbench.training.run import Run
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="a .toml file, or a preset.")]
+SEVERITY_STYLES = {"refuse": "bold red", "warn": "yellow", "note": None}
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="of the run and of its files.")],
+    data: Annotated[str, typer.Option(help="folder or zip of images.")],
+    base: Annotated[
+        str, typer.Option(help="the model to start from: hub id, folder, .safetensors or critters.")
+    ] = "critters",
+    preset: Annotated[
+        str | None, typer.Option(help="what to start from; chosen after the base.")
+    ] = None,
+    trigger: Annotated[
+        str | None, typer.Option(help="the word that will call the concept.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="file to write; NAME.toml by default.")] = None,
+    settings: Overrides = None,
+) -> None:
+    """Write a recipe in which every setting is explained."""
+    from workbench import store
+    from workbench.recipe import Recipe
+    from workbench.settings import SettingsError
+
+    path = out or Path(f"{name}.toml")
+    if path.exists():
+        raise SettingsError(f"{path} exists; give another name, or --out")
+    chosen = preset or ("critters" if base == "critters" else "sd15-lora")
+    recipe = Recipe.preset(chosen).override(_quoted(name=name, base=base, data=data))
+    if trigger is not None:
+        recipe = recipe.override([f"data.subsets.0.trigger={_toml(trigger)}"])
+    recipe = recipe.override(settings or [])
+    store.write_text(path, recipe.to_toml())
+    say(f"Wrote {path}. Read it, change it, then: workbench train {path}")
+
+
+def check(recipe: RecipeName, settings: Overrides = None) -> None:
+    """Read a recipe and name its pitfalls, without training."""
+    from workbench import checks
+
+    findings = checks.check(load_recipe(recipe, settings))
+    show_findings(findings)
+    if any(finding.stops for finding in findings):
+        raise typer.Exit(2)
+    if not findings:
+        say("No pitfall found.")
+
+
+def train(recipe: RecipeName, settings: Overrides = None) -> None:
+    """Train a recipe; the run folder holds all that comes of it."""
+    import workbench as wb
+
+    watch(wb.start(load_recipe(recipe, settings)))
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run folder.")],
+    settings: Overrides = None,
+    accept_changes: Annotated[
+        bool,
+        typer.Option("--accept-changes", help="go on although images or settings differ."),
+    ] = False,
+) -> None:
+    """Go on with a run that was stopped, or train a finished one longer: length.steps=+500."""
+    import workbench as wb
+
+    watch(wb.resume(run, settings or [], accept=accept_changes))
+
+
+def load_recipe(name: str, settings: list[str] | None) -> "Recipe":
+    """Find the recipe that the user names.
+
+    Args:
+        name: path of a TOML file, or the name of a preset.
+        settings: `key=value` changes.
+    Returns:
+        The recipe.
+    Raises:
+        FileRefused: no such file or preset.
+        SettingsError: a setting is wrong.
+    """
+    from workbench.recipe import Recipe, presets
+
+    # A bare name is a preset's, unless such a file lies here.
+    is_preset = not Path(name).exists() and (name in presets() or not Path(name).suffix)
+    recipe = Recipe.preset(name) if is_preset else Recipe.load(name)
+    return recipe.override(settings or [])
+
+
+def show_findings(findings: "list[Finding]") -> None:
+    """Print what the checks found, the worst first.
+
+    Args:
+        findings: of `checks.check`.
+    """
+    for finding in findings:
+        allowed = " (allowed)" if finding.allowed else ""
+        style = None if finding.allowed else SEVERITY_STYLES[finding.severity]
+        say(f"{finding.severity}{allowed} [{finding.id}] {finding.reason}", style=style)
+        say(f"  fix: {finding.fix}")
+        if finding.stops:
+            say(f"  or run it all the same: checks.allow='[\"{finding.id}\"]'")
+
+
+def watch(run: "Run") -> None:
+    """Train a run to its end, show its events, say where its results lie, and leave.
+
+    Args:
+        run: of `wb.start` or `wb.resume`.
+    Raises:
+        typer.Exit: unless the run came to its planned end.
+    """
+    say(f"Run {run.folder}")
+    with StageBar() as bar:
+        view = EventView(bar)
+        code = follow(run, view)
+    if code in (130, 143):
+        say(f"Stopped. Go on with: workbench resume {run.folder}")
+    elif code == 0:
+        if view.verdict:
+            say(view.verdict)
+        say(str(run.folder / view.report) if view.report else str(run.folder))
+    raise typer.Exit(code)
+
+
+def _quoted(*, name: str, base: str, data: str) -> list[str]:
+    return [
+        f"name={_toml(name)}",
+        f"base.path={_toml(base)}",
+        f"data.subsets.0.path={_toml(data)}",
+    ]
+
+
+def _toml(text: str) -> str:
+    """Text as a TOML string, so that a folder called `1e5` or `[a]` stays text."""
+    import json
+
+    return json.dumps(text, ensure_ascii=False)
