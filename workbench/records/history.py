@@ -35,7 +35,7 @@ class Summary:
         total_steps: optimizer steps planned; None where it never came to that.
         started: Unix seconds of its first event; None without any.
         elapsed_s: seconds that its processes have lived.
-        loss: of the last step; None before the first.
+        loss: of the last step; None before the first since the start or resume.
         verdict: the report's sentence; None without a report.
         cause: why it failed, crashed, waits, or gives no sign of life; "" when all is well.
     """
