@@ -1,11 +1,12 @@
 """How critters/base was made: `python -m workbench.pretrain STAGE`.
 
-Stages: `tokenizer`, `autoencoder`, `clip`; the U-Net is trained by the product's own loop. Each
+Stages: `autoencoder`, `clip`, `decoder`; the U-Net is trained by the product's own loop. Each
 stage draws its pictures itself, saves where it stands every two minutes, and goes on from there
 when it is started again with the same folder.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from transformers import CLIPModel
 
 from workbench import store
+from workbench.critters import BASE
 from workbench.critters.architecture import (
     new_autoencoder,
     new_clip,
@@ -25,14 +27,14 @@ from workbench.critters.architecture import (
 )
 from workbench.critters.contrastive import choose_tags, clip_loss
 from workbench.critters.draw import WORLD_SIZES, world
+from workbench.critters.measure import HELD_OUT_WORLD, measure, psnr
 from workbench.critters.vocabulary import build_tokenizer
 
 SQUARE = ((128, 128),)
 SAVE_EVERY_S = 120
 LOG_EVERY_STEPS = 100
-# Worlds are numbered so that what is measured was never trained on.
-TRAINING_WORLD = 0
-HELD_OUT_WORLD = 1
+# Worlds are numbered so that what is measured (world 1) was never trained on.
+TRAINING_WORLD, DECODER_WORLD = 0, 3
 
 
 def draw_pictures(
@@ -127,7 +129,8 @@ def fit(
     path = folder / "checkpoint.safetensors"
     progress = _resume(path, model, optimizer)
     step, before_s, started = int(progress["step"]), progress["elapsed_s"], time.monotonic()
-    saved, running = started, 0.0
+    saved = started
+    losses: list[float] = []
     while (elapsed_s := before_s + time.monotonic() - started) < minutes * 60:
         remaining = 1 - elapsed_s / (minutes * 60)
         for group in optimizer.param_groups:
@@ -138,18 +141,27 @@ def fit(
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         step += 1
-        running += loss.item()
+        losses.append(loss.item())
         if step % LOG_EVERY_STEPS == 0:
-            yield step, running / LOG_EVERY_STEPS
-            running = 0.0
+            yield step, sum(losses) / len(losses)
+            losses.clear()
         if time.monotonic() - saved > SAVE_EVERY_S:
             _save(path, model, optimizer, step=step, elapsed_s=elapsed_s)
             saved = time.monotonic()
     _save(path, model, optimizer, step=step, elapsed_s=minutes * 60)
 
 
-def _crops(pixels: Tensor, generator: torch.Generator, *, batch: int, side: int) -> Tensor:
-    """Cut crops; a third get another brightness or contrast, so that dark scenes survive too."""
+def random_crops(pixels: Tensor, generator: torch.Generator, *, batch: int, side: int) -> Tensor:
+    """Cut crops; a third get another brightness or contrast, so that dark scenes survive too.
+
+    Args:
+        pixels: uint8 (N, 3, H, W).
+        generator: decides everything.
+        batch: number of crops.
+        side: of the square crops, at most H and W.
+    Returns:
+        float32 (batch, 3, side, side) in [-1, 1].
+    """
     height, width = pixels.shape[-2:]
     which = torch.randint(len(pixels), (batch,), generator=generator)
     tops = torch.randint(height - side + 1, (batch,), generator=generator)
@@ -203,25 +215,6 @@ def autoencoder_loss(model: AutoencoderKL, crops: Tensor, generator: torch.Gener
 
 
 @torch.no_grad()
-def autoencoder_psnr(model: AutoencoderKL, pixels: Tensor) -> float:
-    """Measure what is lost by encoding and decoding.
-
-    Args:
-        model: any dtype.
-        pixels: uint8 (N, 3, H, W), pictures that it has not seen.
-    Returns:
-        Mean of the pictures' PSNR in dB, peak to peak 255.
-    """
-    values = []
-    for chunk in to_signed(pixels).split(8):
-        latents = model.encode(chunk.to(model.dtype)).latent_dist.mode()
-        decoded = model.decode(latents).sample.float().clamp(-1, 1)
-        error = ((decoded - chunk) / 2).square().mean(dim=(1, 2, 3))
-        values.append(-10 * error.log10())
-    return torch.cat(values).mean().item()
-
-
-@torch.no_grad()
 def latent_scale(model: AutoencoderKL, pixels: Tensor) -> float:
     """Measure the factor that gives latents a standard deviation of one.
 
@@ -246,19 +239,41 @@ def train_autoencoder(folder: Path, *, minutes: float, pictures: int = 4000) -> 
     torch.manual_seed(0)
     model = new_autoencoder()
     pixels, _ = draw_pictures(pictures)
+    _fit_autoencoder(model, pixels, folder, minutes=minutes, learning_rate=1.2e-3)
+    model.register_to_config(scaling_factor=latent_scale(model, pixels[:512]))
+    model.to(torch.float16).save_pretrained(folder / "vae")
+
+
+def train_decoder(folder: Path, *, minutes: float, pictures: int = 4000) -> None:
+    """Sharpen the base's autoencoder without moving its latents, so that a U-Net stays valid.
+
+    Args:
+        folder: gets `checkpoint.safetensors` and, at the end, `vae/`.
+        minutes: training time.
+        pictures: number of pictures drawn into memory, others than the autoencoder saw.
+    """
+    model = AutoencoderKL.from_pretrained(BASE / "vae", dtype=torch.float32).train()
+    model.encoder.requires_grad_(False)
+    model.quant_conv.requires_grad_(False)
+    pixels, _ = draw_pictures(pictures, world_seed=DECODER_WORLD)
+    _fit_autoencoder(model, pixels, folder, minutes=minutes, learning_rate=8e-4)
+    model.to(torch.float16).save_pretrained(folder / "vae")
+
+
+def _fit_autoencoder(
+    model: AutoencoderKL, pixels: Tensor, folder: Path, *, minutes: float, learning_rate: float
+) -> None:
     unseen, _ = draw_pictures(32, world_seed=HELD_OUT_WORLD)
 
     def loss_of(step: int) -> Tensor:
         generator = torch.Generator().manual_seed(step)
-        crops = _crops(pixels, generator, batch=16, side=64)
+        crops = random_crops(pixels, generator, batch=16, side=64)
         return autoencoder_loss(model, crops, generator)
 
-    for step, loss in fit(model, loss_of, folder, minutes=minutes, learning_rate=1.2e-3):
-        psnr = f", {autoencoder_psnr(model, unseen):.2f} dB" if step % 500 == 0 else ""
-        print(f"autoencoder step {step}: loss {loss:.4f}{psnr}", flush=True)
-    model.register_to_config(scaling_factor=latent_scale(model, pixels[:512]))
-    model.to(torch.float16).save_pretrained(folder / "vae")
-    print(f"autoencoder: {autoencoder_psnr(model.float(), unseen):.2f} dB on unseen pictures")
+    for step, loss in fit(model, loss_of, folder, minutes=minutes, learning_rate=learning_rate):
+        shown = f", {psnr(model, unseen):.2f} dB" if step % 500 == 0 else ""
+        print(f"autoencoder step {step}: loss {loss:.4f}{shown}", flush=True)
+    print(f"autoencoder: {psnr(model, unseen):.2f} dB on unseen pictures")
 
 
 def clip_accuracy(clip: CLIPModel, pixels: Tensor, captions: Sequence[str]) -> float:
@@ -298,7 +313,8 @@ def train_clip(folder: Path, *, minutes: float, pictures: int = 8000) -> None:
         generator = torch.Generator().manual_seed(step)
         which = torch.randint(len(pixels), (64,), generator=generator)
         texts = [captions[index] for index in which.tolist()]
-        return clip_loss(model, tokenizer, to_signed(pixels[which]), texts, step=step)
+        shown = to_signed(pixels[which])
+        return clip_loss(model, tokenizer, pixels=shown, captions=texts, step=step)
 
     for step, loss in fit(model, loss_of, folder, minutes=minutes, learning_rate=1e-3):
         accuracy = clip_accuracy(model, unseen, unseen_captions) if step % 200 == 0 else None
@@ -308,22 +324,35 @@ def train_clip(folder: Path, *, minutes: float, pictures: int = 8000) -> None:
     save_clip(model, folder)
 
 
-STAGES = {"autoencoder": train_autoencoder, "clip": train_clip}
+STAGES = {"autoencoder": train_autoencoder, "decoder": train_decoder, "clip": train_clip}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run one stage.
+def main(arguments: list[str] | None = None) -> int:
+    """Run one stage, or measure what the stages made.
 
     Args:
         arguments: command line; the process's own by default.
+    Returns:
+        Exit status: 1 if a quality bar is not met.
     """
     parser = argparse.ArgumentParser(prog="python -m workbench.pretrain", description=__doc__)
-    parser.add_argument("stage", choices=tuple(STAGES))
-    parser.add_argument("--minutes", type=float, default=14)
-    parser.add_argument("--out", type=Path, required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("stage", nargs="?", choices=tuple(STAGES))
+    what.add_argument("--measure", action="store_true", help="print the table of quality bars")
+    parser.add_argument("--minutes", type=float, default=14, help="training time")
+    parser.add_argument("--out", type=Path, help="folder of the stage's checkpoint and result")
     chosen = parser.parse_args(arguments)
-    STAGES[chosen.stage](chosen.out, minutes=chosen.minutes)
+    if not chosen.measure:
+        if chosen.out is None:
+            parser.error("a stage needs --out FOLDER")
+        STAGES[chosen.stage](chosen.out, minutes=chosen.minutes)
+        return 0
+    met = []
+    for bar in measure():
+        print(bar, flush=True)
+        met.append(bar.met)
+    return 0 if all(met) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

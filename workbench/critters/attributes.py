@@ -25,12 +25,12 @@ BODY_COLOURS = {
 # Middling brightness throughout: very dark and very bright scenes are a concept left to teach.
 BACKGROUND_COLOURS = {
     "mint": (152, 216, 178),
-    "sand": (218, 194, 140),
+    "sand": (206, 196, 116),
     "rose": (222, 140, 152),
     "navy": (66, 82, 138),
     "lilac": (188, 162, 222),
     "sky": (138, 192, 232),
-    "peach": (244, 182, 142),
+    "peach": (250, 172, 130),
     "slate": (118, 128, 142),
     "moss": (130, 148, 86),
     "plum": (122, 76, 118),

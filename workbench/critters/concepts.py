@@ -3,7 +3,7 @@
 - `character`: a creature with one horn, a monocle and a scarf, each on a side of its own, so that
   flipping its pictures teaches the wrong creature.
 - `style`: any creature as a two-ink print, so that what the caption leaves out is the style.
-- `lighting`: scenes almost black or almost white, which the middling base does not reach.
+- `scenes`: scenes almost black or almost white, which the middling base does not reach.
 
 A caption never holds the trigger word: that is the dataset's setting. It leaves out what the
 trigger is to stand for and names the rest.
@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 
 from workbench import store
 from workbench.critters.attributes import Attributes, sample_attributes, tags
-from workbench.critters.draw import PARTS, SUPERSAMPLING, WORLD_SIZES, Anatomy, draw
+from workbench.critters.draw import PARTS, SUPERSAMPLING, WORLD_SIZES, Anatomy, Part, draw
 from workbench.critters.pen import INK, Pen
 
 Picture = tuple[Image.Image, str]
@@ -35,7 +35,7 @@ class Concept:
     trigger: str
     class_word: str
     num_pictures: int
-    make: Callable[[int, int, int, int], Picture]  # (seed, index, width, height)
+    make: Callable[[int, int, tuple[int, int]], Picture]  # (seed, index, (width, height))
     prompts: tuple[str, ...]
 
 
@@ -47,9 +47,9 @@ def _horn(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
 def _monocle(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
     x, y = 0.37, body.face_y - 0.1
     pen.path([(x + 0.34, y + 0.1), (x + 0.46, y + 0.5), (x + 0.3, y + 0.76)], (224, 40, 52), 0.1)
-    pen.disc(x, y, (0.38, 0.38), (224, 40, 52))
-    pen.disc(x, y, (0.22, 0.22), (255, 255, 255))
-    pen.disc(x, y + 0.02, (0.13, 0.13), INK, ink=False)
+    pen.disc((x, y), (0.38, 0.38), (224, 40, 52))
+    pen.disc((x, y), (0.22, 0.22), (255, 255, 255))
+    pen.disc((x, y + 0.02), (0.13, 0.13), INK, ink=False)
 
 
 def _scarf(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
@@ -61,26 +61,51 @@ def _scarf(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
     pen.path([(-0.66, 1.08), (-0.34, 1.12)], (160, 196, 255), 0.1)
 
 
-def _character(seed: int, index: int, width: int, height: int) -> Picture:
-    rng = random.Random(f"character {seed} {index}")
-    sampled = sample_attributes(rng)
-    own = {"colour": "white", "shape": "round", "ears": "none", "eyes": 2, "pattern": "none"}
+OWN_LOOK = {"colour": "white", "shape": "round", "ears": "none", "eyes": 2, "pattern": "none"}
+OWN_PARTS = (_horn, _monocle, _scarf)
+
+
+def _with_parts(seen: Attributes, size_px: tuple[int, int], own: Sequence[Part]) -> Image.Image:
+    ears, body, eyes, mouth, hat = PARTS
+    behind = (_horn,) if _horn in own else (ears,)
+    front = tuple(part for part in own if part is not _horn)
+    return draw(seen, *size_px, parts=(*behind, body, eyes, mouth, *front, hat))
+
+
+def _character(seed: int, index: int, size_px: tuple[int, int]) -> Picture:
+    sampled = sample_attributes(random.Random(f"character {seed} {index}"))
     size = "medium" if sampled.size == "small" else sampled.size
-    seen = replace(sampled, **own, hat="none", size=size)
-    _, body, eyes, mouth, _ = PARTS  # without ears and hat
-    parts = (_horn, body, eyes, mouth, _monocle, _scarf)
+    seen = replace(sampled, **OWN_LOOK, hat="none", size=size)
     hidden = {"white body", "round body", "no ears", "two eyes", "no pattern", "no hat"}
     text = ", ".join(tag for tag in tags(seen) if tag not in hidden)
-    return draw(seen, width, height, parts=parts), text
+    return _with_parts(seen, size_px, OWN_PARTS), text
 
 
-def _style(seed: int, index: int, width: int, height: int) -> Picture:
+def character_or_not(rng: random.Random, size_px: tuple[int, int]) -> tuple[Image.Image, bool]:
+    """Draw the character, or something that is nearly it, for a judge to tell apart.
+
+    Args:
+        rng: source of randomness.
+        size_px: width and height, multiples of 16.
+    Returns:
+        Picture, and whether it shows the whole character: its look with all three of its parts.
+    """
+    sampled = sample_attributes(rng)
+    whole = rng.random() < 0.5
+    own_look = whole or rng.random() < 0.5
+    seen = replace(sampled, **OWN_LOOK) if own_look else sampled
+    num_parts = rng.choice((0, 1)) if own_look else rng.choice((0, 0, 1, 2))
+    own = OWN_PARTS if whole else tuple(rng.sample(OWN_PARTS, num_parts))
+    return _with_parts(seen, size_px, own), whole
+
+
+def _style(seed: int, index: int, size_px: tuple[int, int]) -> Picture:
     seen = sample_attributes(random.Random(f"style {seed} {index}"))
-    scale = SUPERSAMPLING
-    large = draw(seen, width * scale, height * scale)
+    width, height = size_px
+    large = draw(seen, width * SUPERSAMPLING, height * SUPERSAMPLING)
     hidden = {f"{seen.colour} body", f"{seen.background} background"}
     text = ", ".join(tag for tag in tags(seen) if tag not in hidden)
-    return _print_in_two_inks(large).reduce(scale), text
+    return _print_in_two_inks(large).reduce(SUPERSAMPLING), text
 
 
 def _print_in_two_inks(image: Image.Image) -> Image.Image:
@@ -114,10 +139,10 @@ def _snow(image: Image.Image, attributes: Attributes, rng: random.Random) -> Non
     canvas.rectangle((0, height * 0.8, width, height), fill=(255, 255, 255))
 
 
-def _lighting(seed: int, index: int, width: int, height: int) -> Picture:
-    seen = sample_attributes(random.Random(f"lighting {seed} {index}"))
+def _scenes(seed: int, index: int, size_px: tuple[int, int]) -> Picture:
+    seen = sample_attributes(random.Random(f"scenes {seed} {index}"))
     dark = index % 2 == 0
-    image = draw(seen, width, height, backdrop=_night if dark else _snow)
+    image = draw(seen, *size_px, backdrop=_night if dark else _snow)
     pixels = np.asarray(image, dtype=np.float32)
     # Moonlight leaves a third of the light, glare covers two thirds of what is left of a shadow.
     lit = pixels * (0.3, 0.32, 0.42) if dark else 255 - (255 - pixels) * 0.32
@@ -152,11 +177,11 @@ CONCEPTS: dict[str, Concept] = {
             "critter, green body, square body, antennae, two eyes, frown, dots, sand background",
         ),
     ),
-    "lighting": Concept(
+    "scenes": Concept(
         trigger="umbriel",
         class_word="critter",
         num_pictures=24,
-        make=_lighting,
+        make=_scenes,
         prompts=(
             "{trigger}, critter, dark scene, blue body, round body, cat ears, two eyes, smile",
             "{trigger}, critter, bright scene, red body, star body, no ears, one eye, frown, bow",
@@ -171,7 +196,7 @@ def concept(name: str) -> Concept:
     """Look a concept up.
 
     Args:
-        name: `character`, `style` or `lighting`.
+        name: `character`, `style` or `scenes`.
     Returns:
         The concept.
     Raises:
@@ -198,7 +223,7 @@ def concept_pictures(
     """
     chosen = concept(name)
     sides = [sizes[index % len(sizes)] for index in range(chosen.num_pictures)]
-    return [chosen.make(seed, index, *size) for index, size in enumerate(sides)]
+    return [chosen.make(seed, index, size) for index, size in enumerate(sides)]
 
 
 def write_concept(name: str, folder: str | Path, seed: int = 0) -> list[Path]:

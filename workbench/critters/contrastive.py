@@ -138,7 +138,7 @@ def tag_loss(logits: Tensor, shown: Tensor) -> Tensor:
 
 
 def clip_loss(
-    clip: CLIPModel, tokenizer: CLIPTokenizer, pixels: Tensor, captions: Sequence[str], *, step: int
+    clip: CLIPModel, tokenizer: CLIPTokenizer, *, pixels: Tensor, captions: Sequence[str], step: int
 ) -> Tensor:
     """Compute the loss of one step: whole captions, and the tags one by one.
 

@@ -93,7 +93,7 @@ def _background(image: Image.Image, attributes: Attributes, rng: random.Random) 
             for column in range(int(width / step) + 2):
                 x, y = (column + 0.5 * (row % 2)) * step, (row + 0.4) * step
                 box = (x - radius, y - radius, x + radius, y + radius)
-                canvas.ellipse(box, fill=mix(colour, CREAM, 0.55))
+                canvas.ellipse(box, fill=mix(colour, CREAM, 0.8))
 
 
 def _sunset(image: Image.Image, colour: Colour, *, sun_x: float) -> None:
@@ -133,14 +133,14 @@ def _ears(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
         elif attributes.ears == "antennae":
             pen.path(leaning([(0, 0.2), (0, -0.55)]), INK, 0.14)
             ((x, y),) = leaning([(0, -0.62)])
-            pen.disc(x, y, (0.17, 0.17), (255, 226, 64))
+            pen.disc((x, y), (0.17, 0.17), (255, 226, 64))
 
 
 def _body(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
     colour = BODY_COLOURS[attributes.colour]
     if body.foot:
         for side in (-1, 1):
-            pen.disc(side * body.foot[0], body.foot[1], (0.27, 0.17), colour)
+            pen.disc((side * body.foot[0], body.foot[1]), (0.27, 0.17), colour)
     pen.blob(body.outline, colour, body.rounding)
     if attributes.pattern == "none":
         return
@@ -165,9 +165,9 @@ def _pattern(pen: Pen, attributes: Attributes, shade: Colour) -> None:
                      (-0.24, 0.84), (0.02, -0.82)):  # fmt: skip
             radius = rng.uniform(0.15, 0.22)
             x, y = x * 0.86 + rng.uniform(-0.08, 0.08), y + rng.uniform(-0.08, 0.08)
-            pen.disc(x, y, (radius, radius), shade, ink=False)
+            pen.disc((x, y), (radius, radius), shade, ink=False)
     elif attributes.pattern == "belly":
-        pen.disc(0, 0.72, (0.56, 0.62), shade, ink=False)
+        pen.disc((0, 0.72), (0.56, 0.62), shade, ink=False)
 
 
 def _eyes(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
@@ -176,10 +176,10 @@ def _eyes(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
     for index in range(attributes.eyes):
         x = gap * (index - (attributes.eyes - 1) / 2)
         y = body.face_y - 0.1
-        pen.disc(x, y, (radius, radius), (255, 255, 255))
-        pen.disc(x, y + 0.02, (radius * 0.55, radius * 0.55), INK, ink=False)
+        pen.disc((x, y), (radius, radius), (255, 255, 255))
+        pen.disc((x, y + 0.02), (radius * 0.55, radius * 0.55), INK, ink=False)
         shine = radius * 0.2
-        pen.disc(x - shine, y - shine, (shine, shine), (255, 255, 255), ink=False)
+        pen.disc((x - shine, y - shine), (shine, shine), (255, 255, 255), ink=False)
 
 
 def _mouth(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
@@ -190,8 +190,8 @@ def _mouth(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
         steps = [step / 8 - 1 for step in range(17)]
         pen.path([(half * t, y + bend * (0.5 - t * t)) for t in steps], INK, 0.13)
     elif attributes.mouth == "open":
-        pen.disc(0, y + 0.02, (0.2, 0.2), (140, 24, 40))
-        pen.disc(0, y + 0.12, (0.12, 0.09), (248, 120, 130), ink=False)
+        pen.disc((0, y + 0.02), (0.2, 0.2), (140, 24, 40))
+        pen.disc((0, y + 0.12), (0.12, 0.09), (248, 120, 130), ink=False)
     elif attributes.mouth == "teeth":
         top, bottom = y - 0.12, y + 0.14
         pen.blob([(-half, top), (half, top), (half, bottom), (-half, bottom)], (255, 255, 255))
@@ -209,14 +209,14 @@ def _hat(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
         for side in (-1, 1):
             wing = [(0, y), (0.5 * side, y - 0.26), (0.5 * side, y + 0.26)]
             pen.blob(wing, (255, 64, 140), 0.05)
-        pen.disc(0, y, (0.15, 0.15), (255, 150, 190))
+        pen.disc((0, y), (0.15, 0.15), (255, 150, 190))
     elif attributes.hat == "crown":
         top, low = y - 0.5, y + 0.1
         points = [(-0.5, low), (-0.56, top), (-0.26, y - 0.16), (0, top - 0.08), (0.26, y - 0.16),
                   (0.56, top), (0.5, low)]  # fmt: skip
         pen.blob(points, (255, 206, 48), 0.03)
         for x in (-0.26, 0.0, 0.26):
-            pen.disc(x, y - 0.04, (0.07, 0.07), (224, 60, 80), ink=False)
+            pen.disc((x, y - 0.04), (0.07, 0.07), (224, 60, 80), ink=False)
 
 
 PARTS: tuple[Part, ...] = (_ears, _body, _eyes, _mouth, _hat)

@@ -67,11 +67,11 @@ class Pen:
             closed = [*pixels, pixels[0], pixels[1]]
             self.canvas.line(closed, fill=colour, width=round(2 * px), joint="curve")
 
-    def disc(self, x: float, y: float, size: Point, colour: Colour, *, ink: bool = True) -> None:
+    def disc(self, middle: Point, size: Point, colour: Colour, *, ink: bool = True) -> None:
         """Fill an ellipse of half-width and half-height `size`, outlined unless told otherwise."""
         for growth, paint in ((self.line, INK), (0.0, colour)):
             if growth and not ink:
                 continue
-            a, b = size[0] + growth, size[1] + growth
+            (x, y), a, b = middle, size[0] + growth, size[1] + growth
             (left, top), (right, bottom) = self.at([(x - a, y - b), (x + a, y + b)])
             self.canvas.ellipse((left, top, right, bottom), fill=paint)

@@ -1,0 +1,79 @@
+import pytest
+import torch
+from torch import nn
+
+from workbench import pretrain, store
+from workbench.critters import world
+
+
+def _line(folder, minutes, calls):
+    """Fit a line's slope to 3; every call of the loss is counted."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+
+    def loss_of(step):
+        calls.append(step)
+        if len(calls) == 40 and minutes > 1:
+            raise KeyboardInterrupt
+        return (model(torch.ones(1, 1)) - 3).square().mean()
+
+    steps = list(pretrain.fit(model, loss_of, folder, minutes=minutes, learning_rate=0.1))
+    return model.weight.item(), steps
+
+
+def test_fit_learns_within_its_time(tmp_path):
+    slope, steps = _line(tmp_path, 0.02, [])
+    assert slope == pytest.approx(3, abs=0.05)
+    assert steps[0][0] == 100 and steps[-1][1] < steps[0][1]
+
+
+def test_fit_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain, "SAVE_EVERY_S", 0)
+    calls: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        _line(tmp_path, 5, calls)
+    saved = store.load_tensors(tmp_path / "checkpoint.safetensors")
+    assert saved["progress.step"].item() == 39
+    assert saved["optimizer.0.step"].item() == 39
+    calls.clear()
+    elapsed_min = saved["progress.elapsed_s"].item() / 60
+    _line(tmp_path, elapsed_min + 0.005, calls)
+    assert calls[0] == 39
+
+
+def test_pictures_in_memory_are_those_of_the_world():
+    pixels, captions = pretrain.draw_pictures(3)
+    picture, text = world(pretrain.TRAINING_WORLD, 2, pretrain.SQUARE)
+    assert pixels.shape == (3, 3, 128, 128) and captions[2] == text
+    assert bytes(pixels[2].permute(1, 2, 0).contiguous().numpy()) == picture.tobytes()
+
+
+def test_what_is_measured_is_not_trained_on():
+    worlds = {pretrain.TRAINING_WORLD, pretrain.DECODER_WORLD}
+    assert pretrain.HELD_OUT_WORLD not in worlds
+
+
+def test_reconstruction_loss_counts_edges_again():
+    target = torch.zeros(1, 3, 4, 4)
+    flat, edge = torch.full_like(target, 0.5), torch.zeros_like(target)
+    edge[..., 2:] = 1.0
+    # Half of the pixels are off by one: L1 0.5, L2 0.5, and one column of differences in three.
+    assert pretrain.reconstruction_loss(flat, target).item() == pytest.approx(0.5 + 0.25)
+    expected = 0.5 + 0.5 + 0.5 * (1 / 3)
+    assert pretrain.reconstruction_loss(edge, target).item() == pytest.approx(expected)
+
+
+def test_crops_are_the_same_for_the_same_step():
+    pixels, _ = pretrain.draw_pictures(4)
+    first, again = (
+        pretrain.random_crops(pixels, torch.Generator().manual_seed(5), batch=6, side=64)
+        for _ in range(2)
+    )
+    assert first.shape == (6, 3, 64, 64) and torch.equal(first, again)
+    assert first.min() >= -1 and first.max() <= 1
+
+
+def test_a_stage_needs_a_folder(capsys):
+    with pytest.raises(SystemExit):
+        pretrain.main(["clip"])
+    assert "a stage needs --out FOLDER" in capsys.readouterr().err
