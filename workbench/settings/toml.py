@@ -45,10 +45,11 @@ def to_toml(settings: Settings, *, comments: bool = True) -> str:
 
 
 def _fill(table: Any, settings: Settings, comments: bool) -> None:
-    """Plain values first, then tables: TOML's rule."""
+    """The kind, then plain values, then tables: TOML's rule."""
     tables: list[tuple[str, FieldInfo, Any]] = []
     plain = as_dict(settings)
-    for name, field in type(settings).model_fields.items():
+    fields = type(settings).model_fields
+    for name, field in sorted(fields.items(), key=lambda item: item[0] != "kind"):
         value = getattr(settings, name)
         many = isinstance(value, tuple) and len(value) > 0 and isinstance(value[0], Settings)
         if isinstance(value, Settings) or many:

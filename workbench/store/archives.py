@@ -1,13 +1,23 @@
 """Zip files that cannot climb out, link away or blow up: checked before anything is read."""
 
+import lzma
+import os
+import re
 import stat
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
-from workbench.store.files import FileRefused
+from workbench.store.files import FileRefused, shown
 
 MAX_ARCHIVE_ENTRIES = 50_000
 MAX_ARCHIVE_RATIO = 100  # declared size over compressed size; photographs reach about 1
+_HARMLESS_BYTES = 1 << 20  # text and plain drawings of this size pack very well
+_DAMAGE = (
+    *(zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, OverflowError),
+    *(struct.error, zlib.error, lzma.LZMAError),
+)
 
 
 class Archive:
@@ -22,33 +32,54 @@ class Archive:
             FileRefused: no zip, encrypted, or an entry climbs out, links, or inflates too far.
         """
         self.path = Path(path)
+        self._process = os.getpid()
+        self._zip = self._open()
         try:
-            self._zip = zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError) as error:
-            raise FileRefused(f"{path}: not a readable zip file ({error})") from None
-        entries = self._zip.infolist()
+            self._check_all(self._zip.infolist())
+        except FileRefused:
+            self.close()
+            raise
+        self.names = tuple(e.filename for e in self._zip.infolist() if not e.is_dir())
+
+    def _open(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self.path)
+        except FileNotFoundError:
+            raise FileRefused(f"{shown(self.path)}: no such file") from None
+        except _DAMAGE as error:
+            raise FileRefused(f"{shown(self.path)}: not a readable zip file ({error})") from None
+
+    def _check_all(self, entries: list[zipfile.ZipInfo]) -> None:
         if len(entries) > MAX_ARCHIVE_ENTRIES:
             raise FileRefused(
-                f"{path}: {len(entries):,} entries are more than {MAX_ARCHIVE_ENTRIES:,}; split it"
+                f"{shown(self.path)}: {len(entries):,} entries are more than "
+                f"{MAX_ARCHIVE_ENTRIES:,}; split it"
             )
+        seen: set[str] = set()
         for entry in entries:
             self._check(entry)
-        self.names = tuple(entry.filename for entry in entries if not entry.is_dir())
+            if entry.filename in seen:
+                raise FileRefused(
+                    f"{shown(self.path)}: member {entry.filename!r} is there twice; pack it again"
+                )
+            seen.add(entry.filename)
+        # Members that share their compressed bytes, or hide among many, are seen in the sum alone.
+        _check_ratio(
+            shown(self.path),
+            sum(entry.file_size for entry in entries),
+            self.path.stat().st_size,
+        )
 
     def _check(self, entry: zipfile.ZipInfo) -> None:
-        name = f"{self.path}: member {entry.filename!r}"
+        name = f"{shown(self.path)}: member {entry.filename!r}"
         parts = entry.filename.replace("\\", "/").split("/")
-        if entry.filename.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+        if parts[0] == "" or ".." in parts or re.match("[A-Za-z]:", parts[0]):
             raise FileRefused(f"{name} points outside the archive; nothing was read")
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise FileRefused(f"{name} is a symbolic link; nothing was read")
         if entry.flag_bits & 0x1:
             raise FileRefused(f"{name} is encrypted; unpack it yourself")
-        if entry.file_size > 1 << 20 and entry.file_size > MAX_ARCHIVE_RATIO * entry.compress_size:
-            raise FileRefused(
-                f"{name} inflates {entry.compress_size:,} to {entry.file_size:,} bytes, more than "
-                f"{MAX_ARCHIVE_RATIO} times; nothing was read"
-            )
+        _check_ratio(name, entry.file_size, entry.compress_size)
 
     def read(self, name: str) -> bytes:
         """The content of one member.
@@ -60,10 +91,16 @@ class Archive:
         Raises:
             FileRefused: the member is damaged (CRC) or missing.
         """
+        if self._process != os.getpid():  # after a fork the file's position would be shared
+            self._process, self._zip = os.getpid(), self._open()
         try:
             return self._zip.read(name)
-        except (zipfile.BadZipFile, KeyError, OSError, EOFError, ValueError) as error:
-            raise FileRefused(f"{self.path}: member {name!r} cannot be read ({error})") from None
+        except KeyError:
+            raise FileRefused(f"{shown(self.path)}: has no member {name!r}") from None
+        except _DAMAGE as error:
+            raise FileRefused(
+                f"{shown(self.path)}: member {name!r} cannot be read ({error}); pack it again"
+            ) from None
 
     def size(self, name: str) -> int:
         """The declared size of one member in bytes.
@@ -78,3 +115,11 @@ class Archive:
     def close(self) -> None:
         """Close the file."""
         self._zip.close()
+
+
+def _check_ratio(name: str, size: int, packed: int) -> None:
+    if size > _HARMLESS_BYTES and size > MAX_ARCHIVE_RATIO * packed:
+        raise FileRefused(
+            f"{name} inflates {packed:,} to {size:,} bytes, more than {MAX_ARCHIVE_RATIO} times; "
+            "nothing was read"
+        )

@@ -15,6 +15,18 @@ class FileRefused(ValueError):
     """A file is damaged, dangerous or not what its name says: named, and never half-read."""
 
 
+def shown(path: str | Path) -> str:
+    """A file's name as it stands in a message: one printable line, whatever it is made of.
+
+    Args:
+        path: any path.
+    Returns:
+        The path; line breaks and bytes that are no text are escaped.
+    """
+    text = str(path)
+    return text if text.isprintable() else repr(text)
+
+
 def write_bytes(path: str | Path, data: bytes) -> Path:
     """Write a file so that a crash leaves the old one or the new one, never a part.
 
@@ -54,7 +66,12 @@ def write_json(path: str | Path, data: Any) -> Path:
     Returns:
         The path.
     """
-    return write_text(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        content = text.encode("utf-8")
+    except UnicodeEncodeError:  # a file name of bytes that are no text: written as escapes
+        content = json.dumps(data, indent=1).encode("ascii")
+    return write_bytes(path, content)
 
 
 def sync(path: str | Path) -> None:
@@ -74,7 +91,13 @@ def sync(path: str | Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary neighbour of `path` that takes its place when the block succeeds."""
+    """A temporary neighbour of a file, which takes its place when the block succeeds.
+
+    Args:
+        path: the file to be; parent folders are made.
+    Yields:
+        Where to write; write and sync it whole. It is removed when the block raises.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # A short name of its own: a 255-byte file name leaves no room for a suffix.
     mark = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
@@ -82,7 +105,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
-        sync(path.parent)
+        with contextlib.suppress(OSError):  # network mounts that cannot sync a folder; it is there
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -99,11 +123,11 @@ def read_text(path: str | Path) -> str:
     """
     try:
         return Path(path).read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise FileRefused(f"{path}: no such file") from None
+    except OSError as error:
+        raise FileRefused(f"{shown(path)}: {why_unreadable(error)}") from None
     except UnicodeDecodeError as error:
         raise FileRefused(
-            f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8"
+            f"{shown(path)}: not UTF-8 text (byte {error.start}); save it as UTF-8"
         ) from None
 
 
@@ -119,8 +143,23 @@ def read_json(path: str | Path) -> Any:
     """
     try:
         return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise FileRefused(f"{path}: not valid JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, FileRefused):
+            raise
+        raise FileRefused(f"{shown(path)}: not valid JSON: {error}") from None
+
+
+def why_unreadable(error: OSError) -> str:
+    """Why the system gave no content, in a few words.
+
+    Args:
+        error: what reading raised.
+    Returns:
+        For example "no such file".
+    """
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return f"cannot be read: {(error.strerror or str(error)).lower()}"
 
 
 def cache_home() -> Path:

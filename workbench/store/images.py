@@ -1,13 +1,21 @@
 """Pictures from anywhere: opened by known decoders only, bounded in size, brought to RGB."""
 
+import contextlib
+import functools
+import importlib
+import importlib.util
+import struct
 import warnings
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from PIL import Image, ImageOps
+import numpy
+from PIL import Image, ImageOps, features
 
-from workbench.store.files import FileRefused
+from workbench.store.files import FileRefused, shown
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 IMAGE_EXTENSIONS = frozenset(
@@ -15,6 +23,11 @@ IMAGE_EXTENSIONS = frozenset(
 )
 MAX_PIXELS = 100_000_000
 _ORIENTATION_TAG = 0x0112
+# What Pillow's decoders raise on damaged files.
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError),
+    *(AttributeError, struct.error, zlib.error),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +56,9 @@ def image_header(source: str | Path | IO[bytes], *, name: str = "") -> ImageHead
         width, height = image.size
         if _orientation(image) >= 5:  # 5 to 8 turn the picture by a quarter
             width, height = height, width
-        animated = bool(getattr(image, "is_animated", False))
-        return ImageHeader(width, height, image.format or "", image.mode, animated)
+        return ImageHeader(
+            width, height, image.format or "", image.mode, animated=_is_animated(image)
+        )
 
 
 def open_image(source: str | Path | IO[bytes], *, name: str = "") -> Image.Image:
@@ -58,74 +72,98 @@ def open_image(source: str | Path | IO[bytes], *, name: str = "") -> Image.Image
     Raises:
         FileRefused: empty, no image of a known format, or more than `MAX_PIXELS`.
     """
-    name = name or str(source)
+    name = name or shown(str(source))
+    too_large = f"is more than {MAX_PIXELS:,} pixels; make it smaller"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(source, formats=IMAGE_FORMATS)
-    except FileNotFoundError:
-        raise FileRefused(f"{name}: no such file") from None
+        with _quiet():
+            image = Image.open(source, formats=_formats())
     except Image.DecompressionBombError:
-        raise FileRefused(f"{name}: more than {MAX_PIXELS:,} pixels; make it smaller") from None
-    except (OSError, SyntaxError, ValueError, EOFError):
+        raise FileRefused(f"{name}: the picture {too_large}") from None
+    except _DAMAGE:
         raise FileRefused(f"{name}: {_why_no_image(source)}") from None
-    if image.width * image.height > MAX_PIXELS:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
         image.close()
-        raise FileRefused(
-            f"{name}: {image.width} x {image.height} px is more than {MAX_PIXELS:,} pixels; "
-            "make it smaller"
-        )
+        raise FileRefused(f"{name}: {width} x {height} px {too_large}")
     return image
 
 
-def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+def to_rgb(image: Image.Image, *, name: str = "") -> tuple[Image.Image, tuple[str, ...]]:
     """Decode into upright 8-bit RGB, and say what had to be changed.
 
     Transparency is laid on white, 16-bit values are scaled, the first frame of an animation counts.
 
     Args:
         image: an opened image.
+        name: what to call it in errors.
     Returns:
         RGB image and notes, for example ("alpha on white",).
     Raises:
-        FileRefused: the pixels cannot be decoded (cut short or damaged).
+        FileRefused: the pixels cannot be decoded (cut short or damaged), or hold no known range.
     """
-    name = getattr(image, "filename", "") or "image"
+    name = name or shown(getattr(image, "filename", "") or "image")
     try:
-        image.load()
-        return _converted(image)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise FileRefused(f"{name}: cannot be decoded ({error}); it is cut short") from None
+        with _quiet():
+            image.load()
+            undefined = _undefined_range(image)
+            if not undefined:
+                return _converted(image)
+    except (Image.DecompressionBombError, *_DAMAGE) as error:
+        raise FileRefused(
+            f"{name}: cannot be decoded ({error}); it is cut short or damaged"
+        ) from None
+    raise FileRefused(f"{name}: {undefined}; save it with 8 or 16 bits a channel")
+
+
+def _undefined_range(image: Image.Image) -> str:
+    """Why the values of a 32-bit picture cannot be read as brightness; empty where they can."""
+    if image.mode not in ("I", "F"):
+        return ""
+    low, high = image.getextrema()
+    if image.mode == "I" and low >= 0 and high <= 65535:  # pyright: ignore[reportOperatorIssue]
+        return ""  # some formats' 16-bit grey
+    return f"pixel values from {low:g} to {high:g} have no defined brightness"
 
 
 def _converted(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     notes: list[str] = []
-    if getattr(image, "is_animated", False):
+    if _is_animated(image):
         notes.append("first frame of an animation")
     if _orientation(image) > 1:
         image = ImageOps.exif_transpose(image)
         notes.append("turned upright")
-    if image.mode.startswith("I;16") or image.mode == "I":
-        image = (
-            image.point(lambda value: value / 257, "L") if image.mode != "I" else _from_int(image)
-        )
+    if image.mode.startswith("I"):
+        image = _from_16_bit(image)
         notes.append("16-bit scaled to 8")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layer = image.convert("RGBA")
         image = Image.new("RGBA", layer.size, "white")
         image.alpha_composite(layer)
-        notes.append("alpha on white")
+        if layer.getextrema()[3] != (255, 255):  # else nothing shines through
+            notes.append("alpha on white")
     elif image.mode != "RGB" and not notes:
         notes.append(f"{image.mode} to RGB")
     return image.convert("RGB"), tuple(notes)
 
 
-def _from_int(image: Image.Image) -> Image.Image:
-    """Pillow opens 16-bit grey as mode I in some formats; scale the same way as I;16."""
-    import numpy
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """Scale 0 to 65535 to 0 to 255; Pillow's own conversion clips at 255, which is nearly black."""
+    values = numpy.asarray(image).astype("float64") / 257
+    return Image.fromarray(values.round().astype("uint8"))
 
-    values = numpy.asarray(image).clip(0, 65535) / 257
-    return Image.fromarray(values.round().astype("uint8"), "L")
+
+def _is_animated(image: Image.Image) -> bool:
+    """More than one frame; a phone's JPEG with its depth map beside it (MPO) is one picture."""
+    return bool(getattr(image, "is_animated", False)) and image.format != "MPO"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Damaged metadata makes Pillow warn; what matters here is said as a note or an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def _orientation(image: Image.Image) -> int:
@@ -137,9 +175,21 @@ def _orientation(image: Image.Image) -> int:
     try:
         exif.load(raw)
         value = exif.get(_ORIENTATION_TAG, 1)
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError):
+    except _DAMAGE:
         return 1  # damaged EXIF says nothing about orientation
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+@functools.cache
+def _formats() -> tuple[Any, ...]:
+    """The whitelist, and what phones write where this machine has the decoder."""
+    found: list[str] = list(IMAGE_FORMATS)
+    if features.check("avif"):
+        found.append("AVIF")
+    if importlib.util.find_spec("pillow_heif"):
+        importlib.import_module("pillow_heif").register_heif_opener()
+        found.append("HEIF")
+    return tuple(found)
 
 
 def _why_no_image(source: str | Path | IO[bytes]) -> str:
@@ -147,8 +197,12 @@ def _why_no_image(source: str | Path | IO[bytes]) -> str:
         path = Path(source)
         if not path.exists():
             return "no such file"
-        if path.is_file() and path.stat().st_size == 0:
+        if path.is_dir():
+            return "a folder, not an image"
+        if path.stat().st_size == 0:
             return "empty file (0 bytes)"
         if path.suffix.lower() in (".heic", ".heif", ".avif"):
-            return "no decoder for this format is installed; convert it to PNG or JPEG"
-    return f"not an image that can be read ({', '.join(IMAGE_FORMATS)})"
+            return (
+                "no decoder for it is installed; convert it to PNG or JPEG (or install pillow-heif)"
+            )
+    return f"not an image that can be read ({', '.join(_formats())})"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.store.files import FileRefused, replacing, sync
+from workbench.store.files import FileRefused, replacing, shown, sync, why_unreadable
 
 if TYPE_CHECKING:
     import torch
@@ -55,8 +55,8 @@ def load_tensors(path: str | Path) -> dict[str, "torch.Tensor"]:
     _refuse_pickle(Path(path))
     try:
         return load_file(path)
-    except FileNotFoundError:
-        raise FileRefused(f"{path}: no such file") from None
+    except OSError as error:
+        raise FileRefused(f"{shown(path)}: {why_unreadable(error)}") from None
     except SafetensorError as error:
         raise FileRefused(_damaged(path, error)) from None
 
@@ -81,22 +81,22 @@ def read_header(
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             shapes = {n: (s.get_dtype(), tuple(s.get_shape())) for n, s in slices.items()}
             return dict(file.metadata() or {}), shapes
-    except FileNotFoundError:
-        raise FileRefused(f"{path}: no such file") from None
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise FileRefused(f"{shown(path)}: {why_unreadable(error)}") from None
+    except SafetensorError as error:
         raise FileRefused(_damaged(path, error)) from None
 
 
 def _refuse_pickle(path: Path) -> None:
     if path.suffix.lower() in PICKLE_EXTENSIONS:
         raise FileRefused(
-            f"{path}: {path.suffix} files are pickles, which run code when opened; "
+            f"{shown(path)}: {path.suffix} files are pickles, which run code when opened; "
             "only .safetensors is read, so convert the file where you trust it"
         )
 
 
 def _damaged(path: str | Path, error: Exception) -> str:
     return (
-        f"{path}: not a sound safetensors file ({error}); it is cut short or altered: "
+        f"{shown(path)}: not a sound safetensors file ({error}); it is cut short or altered: "
         "download or save it again"
     )
