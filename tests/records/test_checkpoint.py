@@ -162,6 +162,18 @@ def test_all_invalid_is_refused_and_stays_refused(tmp_path):
         assert not isinstance(caught.value, NoCheckpoint)
 
 
+def test_looking_without_the_lock_renames_nothing(tmp_path):
+    save_steps(tmp_path, 1, 2)
+    flip(tmp_path / "checkpoints/step-000002/state.json", 5)
+    before = names(tmp_path)
+    assert "step-000002 is damaged" in newest_valid(tmp_path, read_only=True).warnings[0]
+    flip(tmp_path / "checkpoints/step-000001/state.json", 5)
+    with pytest.raises(CheckpointRefused, match="no valid") as caught:
+        newest_valid(tmp_path, read_only=True)
+    assert not isinstance(caught.value, NoCheckpoint)
+    assert names(tmp_path) == before
+
+
 def test_no_checkpoint_yet_is_told_from_damage(tmp_path):
     with pytest.raises(NoCheckpoint):
         newest_valid(tmp_path)
@@ -380,7 +392,7 @@ def test_sigkill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
                 save_steps(tmp_path, *range(step + 1, step + 1000))
             finally:
                 os._exit(1)
-        while not (tmp_path / "checkpoints" / f"step-{step + 1:06d}").exists():
+        while checkpoint._candidates(tmp_path / "checkpoints")[0].name <= f"step-{step:06d}.old":
             time.sleep(0.001)
         time.sleep(rng.uniform(0.0, 0.03))
         os.kill(child, signal.SIGKILL)

@@ -56,8 +56,8 @@ ENDED = [
 
 @pytest.mark.parametrize(("events", "expected"), WORKING)
 def test_a_run_that_works_crashes_when_its_process_is_gone(tmp_path, events, expected):
-    record(tmp_path, *events)
     with RunLock(tmp_path):
+        record(tmp_path, *events)
         assert state(tmp_path) == expected
     assert state(tmp_path) == "crashed"
 
@@ -66,6 +66,13 @@ def test_a_run_that_works_crashes_when_its_process_is_gone(tmp_path, events, exp
 def test_a_run_that_ended_keeps_its_end(tmp_path, events, expected):
     record(tmp_path, *events)
     assert state(tmp_path) == expected
+
+
+@pytest.mark.parametrize("end", [Finished(step=3), Failed(error="x"), Paused(step=3)])
+def test_a_run_that_is_taken_up_again_runs_before_it_says_so(tmp_path, end):
+    record(tmp_path, START, *STEPS, end)
+    with RunLock(tmp_path):
+        assert state(tmp_path) == "running"
 
 
 def test_killed_trainer_is_named_with_its_last_step(tmp_path):

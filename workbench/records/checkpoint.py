@@ -155,12 +155,7 @@ def _write(path: Path, step: int, bundle: Bundle, recipe_hash: str) -> None:
         file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)}
         for file in sorted(path.iterdir())
     }
-    content = {
-        "step": step,
-        "recipe_hash": recipe_hash,
-        "versions": versions(),
-        "files": files,
-    }
+    content = {"step": step, "recipe_hash": recipe_hash, "versions": versions(), "files": files}
     _save_json(path / _MANIFEST, {"content": content, "sha256": _seal(content)})
     store.sync(path)
 
@@ -240,13 +235,14 @@ def _stamp(path: Path) -> list[tuple[str, int, int]]:
 # ------------------------------------------------------------------------------------- loading
 
 
-def newest_valid(folder: str | Path) -> Loaded:
+def newest_valid(folder: str | Path, *, read_only: bool = False) -> Loaded:
     """Load the newest checkpoint that is exactly what was written.
 
     Damaged ones on the way are renamed to `step-N.bad` and named in `warnings`.
 
     Args:
         folder: the run folder.
+        read_only: rename nothing: for who looks without the run's lock, while a trainer may save.
     Returns:
         The checkpoint.
     Raises:
@@ -258,9 +254,10 @@ def newest_valid(folder: str | Path) -> Loaded:
     for path in _candidates(home):
         if (fault := _fault(path)) is None:
             return _load(path, warnings)
-        warnings.append(f"{path.name} is damaged ({fault}); kept as {_set_aside(path).name}")
+        kept = path if read_only else _set_aside(path)
+        warnings.append(f"{path.name} is damaged ({fault}); kept as {kept.name}")
     damaged = sorted(path.name for path in home.glob("step-*.bad*"))
-    if damaged:
+    if damaged or warnings:
         raise CheckpointRefused(
             f"{home}: no valid checkpoint is left ({'; '.join(warnings) or ', '.join(damaged)}); "
             "restore one from a copy, or start a new run: this one does not begin again at step 0"

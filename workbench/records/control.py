@@ -1,5 +1,6 @@
 """How a face speaks to a trainer in another process: empty files under `control/`."""
 
+import os
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -27,9 +28,8 @@ class Control:
         Returns:
             The requests that lie there.
         """
-        # Two or three system calls, about 10 us on a local disk.
         try:
-            names = {path.name for path in self.folder.iterdir()}
+            names = os.listdir(self.folder)  # one listing for all, about 10 us on a local disk
         except FileNotFoundError:
             return frozenset()
         return frozenset(name for name in REQUESTS if name in names)

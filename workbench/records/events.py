@@ -33,7 +33,7 @@ class Started(Recorded):
     Attributes:
         run: name of the run.
         recipe_hash: SHA-256 of the resolved recipe.
-        total_steps: optimizer steps planned.
+        total_steps: optimizer steps planned; 0 where the length is given in minutes.
         steps_per_epoch: optimizer steps in which each training image is seen `repeats` times.
         num_images: images trained on.
         num_held_out: images kept for validation.
@@ -177,7 +177,7 @@ class Resumed(Recorded):
 
     Attributes:
         step: optimizer steps that the loaded checkpoint had done.
-        total_steps: optimizer steps planned now.
+        total_steps: optimizer steps planned now; 0 where the length is given in minutes.
         checkpoint: its folder, relative to the run folder.
         set_aside: checkpoints that were not valid, and where their remains lie.
     """

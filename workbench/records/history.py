@@ -32,7 +32,7 @@ class Summary:
         folder: where it lies.
         state: running, paused, finished, stopped, failed or crashed.
         step: optimizer steps done, those that still count.
-        total_steps: optimizer steps planned; None where it never came to that.
+        total_steps: optimizer steps planned; None before the start and where the length is a time.
         started: Unix seconds of its first event; None without any.
         elapsed_s: seconds that its processes have lived.
         loss: of the last step; None before the first since the start or resume.
@@ -97,7 +97,7 @@ def summary(folder: str | Path) -> Summary:
         folder=folder,
         state=now,
         step=_last_step(seen),
-        total_steps=totals[-1] if totals else None,
+        total_steps=(totals[-1] or None) if totals else None,
         started=seen[0].time if seen else None,
         elapsed_s=seen[-1].elapsed_s if seen else 0.0,
         loss=steps[-1].loss if steps else None,
@@ -109,6 +109,8 @@ def summary(folder: str | Path) -> Summary:
 def _judge(seen: Sequence[Event], owner: Holder | None) -> tuple[State, str]:
     """Derive the state and its cause."""
     last = next((event for event in reversed(seen) if isinstance(event, _DECISIVE)), None)
+    if last is not None and owner is not None and owner.alive and owner.taken > last.time:
+        last = None  # a new trainer loads its model and has said nothing yet
     if isinstance(last, events.Finished):
         return ("finished", "") if last.reason == "complete" else ("stopped", last.reason)
     if isinstance(last, events.Failed):

@@ -33,6 +33,7 @@ class Holder:
         boot: id of the system's boot; empty where `started` is absolute.
         host: name of its machine.
         namespace: in which its process id counts; containers have their own.
+        taken: Unix seconds at which it took the lock.
         beat: Unix seconds of its last sign of life.
     """
 
@@ -41,6 +42,7 @@ class Holder:
     boot: str
     host: str
     namespace: str
+    taken: float
     beat: float
 
     @property
@@ -79,7 +81,7 @@ def holder(folder: str | Path) -> Holder | None:
     try:
         return Holder(**json.loads(text), beat=beat)
     except (ValueError, TypeError):  # being written this moment, or by a process that died at it
-        return Holder(pid=0, started="", boot="", host="", namespace="", beat=beat)
+        return Holder(pid=0, started="", boot="", host="", namespace="", taken=beat, beat=beat)
 
 
 class RunLock:
@@ -177,6 +179,7 @@ def _myself() -> dict[str, Any]:
         "boot": _boot(),
         "host": socket.gethostname(),
         "namespace": _namespace(),
+        "taken": time.time(),
     }
 
 

@@ -39,7 +39,6 @@ class EventLog:
         self._file: BinaryIO | None = None
         if rank == 0:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Not "r+b": appending must reach the end even if someone else touched the file.
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
             self._repair()
 
@@ -62,6 +61,7 @@ class EventLog:
         start = self._file.tell()
         if self._file.write(line) != len(line):
             self._file.truncate(start)
+            self._file.seek(start)
             raise OSError(errno.ENOSPC, "no space left to record an event", str(self.path))
         if isinstance(event, _FLUSHED):
             os.fsync(self._file.fileno())
