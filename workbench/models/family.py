@@ -302,7 +302,8 @@ def enable_gradient_checkpointing(family: Family) -> None:
     """
     family.loaded.unet.enable_gradient_checkpointing()
     for encoder in family.loaded.text_encoders:
-        encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        renamed = getattr(encoder, "activation_checkpointing_enable", None)  # transformers 5.23
+        (renamed or encoder.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def use_eager_attention(family: Family) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from workbench.settings import SettingsError
 
+_TIMEOUT_S = 15
 _FOLDERS = (
     "unet",
     "vae",
@@ -29,33 +30,30 @@ def fetch(repository: str, folders: tuple[str, ...] = _FOLDERS) -> Path:
         SettingsError: no such repository, no access to it, or no network and not in the cache.
     """
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        listed = HfApi().list_repo_files(repository)
+        siblings = HfApi().model_info(repository, timeout=_TIMEOUT_S).siblings or []
+        listed = [sibling.rfilename for sibling in siblings]
         return Path(snapshot_download(repository, allow_patterns=wanted_files(listed, folders)))
-    except HfHubHTTPError as error:
-        raise SettingsError(
-            f"{repository!r} is neither a folder or file here nor to be had from the Hugging Face "
-            f"Hub ({str(error).splitlines()[0]}); check the name, accept its licence on its page, "
-            "and log in with `hf auth login` where it asks for that"
-        ) from None
-    except (OSError, LocalEntryNotFoundError, RuntimeError) as error:
+    except Exception as error:  # the HTTP library's own classes change between versions
         return _cached(repository, error)
 
 
 def _cached(repository: str, reason: Exception) -> Path:
+    """The copy in the local cache, which is good enough whatever keeps us from the Hub."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(repository, local_files_only=True))
     except LocalEntryNotFoundError:
+        said = next((line for line in str(reason).splitlines() if line), "no reason given")
         raise SettingsError(
-            f"{repository!r} is neither a folder or file here nor in the local cache, and the "
-            f"Hugging Face Hub cannot be reached ({type(reason).__name__}); connect once, or give "
-            'the path of a diffusers folder or .safetensors file, or "critters"'
-        ) from None
+            f"{repository!r} is no folder or file here, is not in the local cache, and cannot be "
+            f"had from the Hugging Face Hub ({type(reason).__name__}: {said}); check the name and "
+            "the network, accept the model's licence on its page and run `hf auth login` if it "
+            'has one, or give the path of a diffusers folder or .safetensors file, or "critters"'
+        ) from reason
 
 
 def wanted_files(listed: list[str], folders: tuple[str, ...] = _FOLDERS) -> list[str]:

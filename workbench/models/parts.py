@@ -14,6 +14,7 @@ from workbench import store
 from workbench.models.base import BaseSettings, FromScratch
 from workbench.models.clip import END, clip_tokenizer
 from workbench.models.source import PARTS, Source, weight_files
+from workbench.quiet import hush
 from workbench.seeds import derive, generator
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
@@ -230,8 +231,12 @@ def _load_file(
 ) -> tuple[Any, tuple[Any, ...]]:
     from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
+    hush()  # the bar of `from_single_file` has no switch that works before diffusers is imported
     components = dict(zip(("tokenizer", "tokenizer_2"), given["tokenizers"], strict=False))
-    components |= {"vae": given["vae"], "scheduler": DDIMScheduler()}
+    components |= {
+        "vae": given["vae"],
+        "scheduler": DDIMScheduler(steps_offset=1, clip_sample=False),
+    }
     components |= {"unet": given["unet"]} if given["unet"] else {}
     components |= {"safety_checker": None} if source.family == "sd" else {}
     kinds = {"sd": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}
@@ -258,6 +263,8 @@ def _explained(path: Path, config: Path) -> Iterator[None]:
         if isinstance(error, FileRefused):
             raise
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        if "meta tensor" in reason:  # how diffusers meets weights that the file does not hold
+            reason = "some weights are missing"
         raise FileRefused(
             f"{path}: the weights do not fit the structure in {config} ({reason.strip()[:300]}); "
             "base.config can name a diffusers folder that describes them"
