@@ -139,7 +139,7 @@ def _converted(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
         layer = image.convert("RGBA")
         image = Image.new("RGBA", layer.size, "white")
         image.alpha_composite(layer)
-        if layer.getextrema()[3] != (255, 255):  # else nothing shines through
+        if layer.getchannel("A").getextrema() != (255, 255):  # else nothing shines through
             notes.append("alpha on white")
     elif image.mode != "RGB" and not notes:
         notes.append(f"{image.mode} to RGB")
