@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -486,9 +485,8 @@ def test_scaler_goes_on(tmp_path):
     assert same(newest_valid(tmp_path).bundle.unpack()["scaler"], state)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="other clock")
 def test_saving_costs_about_its_bytes(tmp_path):
     weights = {str(n): torch.randn(256, 1024) for n in range(8)}  # 8 MiB
-    started = time.perf_counter()
+    started = time.process_time()
     save(tmp_path, 1, Bundle.pack({"adapter": weights}), recipe_hash="")
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 1.0

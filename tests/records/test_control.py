@@ -50,7 +50,7 @@ def test_a_name_that_is_no_request_touches_no_file(tmp_path, name):
 def test_polling_is_cheap(tmp_path):
     control = Control(tmp_path)
     control.request("pause")
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(200):
         control.pending()
-    assert (time.perf_counter() - started) / 200 < 1e-3
+    assert (time.process_time() - started) / 200 < 1e-3

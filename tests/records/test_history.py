@@ -131,6 +131,6 @@ def test_milestones_leave_out_all_steps_but_the_last(tmp_path):
 
 def test_a_long_run_is_summed_up_quickly(tmp_path):
     record(tmp_path, START, *(Progress(step=n, loss=0.1) for n in range(1, 5001)))
-    started = time.perf_counter()
+    started = time.process_time()
     assert history.summary(tmp_path).step == 5000
-    assert time.perf_counter() - started < 0.2
+    assert time.process_time() - started < 0.2
