@@ -1,6 +1,6 @@
 """Full fine-tuning: every weight of a part learns; also how a model is trained from scratch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from workbench.adapters.kohya import NameOf, write_hashed
-from workbench.adapters.lora import Targets, take
+from workbench.adapters.lora import Targets, check_fit, take
 from workbench.settings import Settings, setting
-from workbench.store import write_text
+from workbench.store import FileRefused, load_tensors, write_text
 
 _WEIGHTS = {"unet": "diffusion_pytorch_model.safetensors"}  # of text encoders: model.safetensors
 
@@ -41,6 +41,16 @@ class Full(Settings):
         """
         return AttachedFull(parts, self)
 
+    def parts(self, parts: Iterable[str]) -> list[str]:
+        """The parts that learn.
+
+        Args:
+            parts: all that the model has.
+        Returns:
+            "unet", and if wanted the text encoders.
+        """
+        return [part for part in parts if part == "unet" or self.text_encoder]
+
 
 class AttachedFull:
     """A model whose weights all learn.
@@ -59,7 +69,7 @@ class AttachedFull:
             settings: which parts learn.
         """
         self.settings = settings
-        self.modules = {p: m for p, m in parts.items() if p == "unet" or settings.text_encoder}
+        self.modules = {part: parts[part] for part in settings.parts(parts)}
         for module in parts.values():
             module.requires_grad_(False)
         self.trainables = {
@@ -174,6 +184,39 @@ class AttachedFull:
         take(self.trainables, self._first_weights())
         for p in self.trainables.values():
             p.requires_grad_(False)
+
+
+def attach_folder(folder: Path, parts: Mapping[str, nn.Module]) -> AttachedFull:
+    """Put the weights of a full fine-tune on a model.
+
+    Args:
+        folder: what `AttachedFull.save` left.
+        parts: part to model.
+    Returns:
+        The adapter; strength 0 is the model as it was.
+    Raises:
+        FileRefused: no such weights, or they do not fit; the model is as it was.
+    """
+    files = {part: folder / part / _WEIGHTS.get(part, "model.safetensors") for part in parts}
+    state = {
+        f"{part}.{name}": tensor
+        for part, file in files.items()
+        if file.exists()
+        for name, tensor in load_tensors(file).items()
+    }
+    settings = Full(text_encoder=any(not name.startswith("unet.") for name in state))
+    wanted = {
+        f"{part}.{name}": p
+        for part in settings.parts(parts)
+        for name, p in parts[part].named_parameters()
+    }
+    try:
+        check_fit(wanted, state)
+    except ValueError as error:
+        raise FileRefused(f"{folder}: {error}") from None
+    adapter = AttachedFull(parts, settings)
+    adapter.load(state)
+    return adapter
 
 
 def _config(module: Any) -> str:

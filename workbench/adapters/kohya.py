@@ -76,7 +76,8 @@ def layer_hashes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
         tensor = tensors[name]
         digest = digests.setdefault(_SUFFIX.sub("", name), hashlib.sha256())
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(data.numpy().data)
     return {layer: digest.hexdigest()[:16] for layer, digest in digests.items()}
 
 

@@ -70,8 +70,12 @@ def adaptable(part: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         part: U-Net or text encoder, without an adapter.
     Yields:
         Path inside the part, and the linear layer or convolution.
+    Raises:
+        ValueError: an adapter is on the model, so its layers are hidden inside others.
     """
     for path, module in part.named_modules():
+        if hasattr(module, "get_base_layer"):
+            raise ValueError(f"{path} holds an adapter already; detach() that one first")
         if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1):
             yield path, module
 

@@ -121,7 +121,7 @@ class LoRA(Settings):
             )
 
     def _start(self, part: str, module: nn.Module, generator: torch.Generator) -> Layer:
-        """A as torch draws a layer's weights and peft a LoRA's (uniform, 1/sqrt(fan in)); B zero."""
+        """A as torch and peft draw it (uniform within 1 / sqrt(fan in)), B zero."""
         rank = (None if part == "unet" else self.text_encoder_rank) or self.rank
         alpha = rank if self.alpha is None else self.alpha
         if self.rank_scaled:
@@ -158,9 +158,6 @@ class AttachedLoRA:
             layers: part to path to the layer's first values.
             settings: how the layers were made; dropout is read from here.
         """
-        for part, module in parts.items():
-            if any(isinstance(m, _lora_layer()) for m in module.modules()):
-                raise ValueError(f"the {part} holds an adapter already; detach() that one first")
         self.settings = settings
         self.modules = {part: parts[part] for part in layers if layers[part]}
         self.trainables: dict[str, nn.Parameter] = {}
@@ -296,6 +293,21 @@ def take(params: Mapping[str, nn.Parameter], state: Mapping[str, Tensor]) -> Non
     Raises:
         ValueError: names or shapes differ.
     """
+    check_fit(params, state)
+    with torch.no_grad():
+        for name, p in params.items():
+            p.copy_(state[name])
+
+
+def check_fit(params: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Compare names and shapes.
+
+    Args:
+        params: name to parameter.
+        state: name to saved weight.
+    Raises:
+        ValueError: they differ; the places are listed.
+    """
     wanted = {name: tuple(p.shape) for name, p in params.items()}
     saved = {name: tuple(t.shape) for name, t in state.items()}
     if wanted != saved:
@@ -304,15 +316,6 @@ def take(params: Mapping[str, nn.Parameter], state: Mapping[str, Tensor]) -> Non
             f"the saved weights do not fit this adapter in {len(wrong)} places: "
             + ", ".join(f"{name} {list(shape)}" for name, shape in wrong[:8])
         )
-    with torch.no_grad():
-        for name, p in params.items():
-            p.copy_(state[name])
-
-
-def _lora_layer() -> type:
-    from peft.tuners.lora import LoraLayer
-
-    return LoraLayer
 
 
 def _inject(module: nn.Module, layers: Mapping[str, Layer], *, dropout: float) -> None:

@@ -11,12 +11,6 @@ from typing import Any
 
 MAX_TAGS = 2000  # 500,000 captions once made files that did not load (sd-scripts #1380)
 MAX_TAG_LENGTH = 200
-_ARCHITECTURES = {
-    "sd_v1": "stable-diffusion-v1",
-    "sd_v2": "stable-diffusion-v2-512",
-    "sd_v2_v": "stable-diffusion-v2-768-v",
-    "sdxl_base_v1-0": "stable-diffusion-xl-v1-base",
-}
 
 
 def metadata(
@@ -25,6 +19,7 @@ def metadata(
     base_version: str,
     base_name: str,
     resolution: tuple[int, int],
+    architecture: str | None = None,
     prediction: str = "epsilon",
     base_hashes: Mapping[str, str] | None = None,
     training: Mapping[str, Any] | None = None,
@@ -40,6 +35,7 @@ def metadata(
         base_version: kohya's word for the family: "sd_v1", "sd_v2", "sd_v2_v", "sdxl_base_v1-0".
         base_name: file name or hub id of the base model.
         resolution: width and height trained at, px.
+        architecture: modelspec's word for the family, for example "stable-diffusion-v1".
         prediction: "epsilon" or "v_prediction".
         base_hashes: "sd_model_hash" (64 KiB at 1 MiB, 8 hex) and "new_sd_model_hash" (SHA-256).
         training: further ss_* entries without the prefix: seed, steps, epoch, clip_skip,
@@ -70,7 +66,7 @@ def metadata(
     ours = {f"ss_{key}": _text(value) for key, value in entries.items() if value is not None}
     spec = {
         "sai_model_spec": "1.0.1",
-        "architecture": f"{_ARCHITECTURES.get(base_version, base_version)}/lora",
+        "architecture": f"{architecture or base_version}/lora",
         "implementation": "diffusers",
         "title": output_name,
         "resolution": f"{width}x{height}",

@@ -58,7 +58,7 @@ class LionOptimizer(torch.optim.Optimizer):
         for p in params:
             if "exp_avg" not in self.state[p]:
                 self.state[p]["exp_avg"] = torch.zeros_like(p)
-        grads = [p.grad for p in params]
+        grads = [p.grad for p in params if p.grad is not None]
         momenta = [self.state[p]["exp_avg"] for p in params]
         update = torch._foreach_lerp(grads, momenta, beta1)  # beta1 * momentum + (1 - beta1) * g
         torch._foreach_sign_(update)

@@ -1,0 +1,61 @@
+"""Kohya's names of SD 1.x and 2.x layers, told apart from the names alone."""
+
+import re
+
+_PREFIXES = {
+    "lora_unet_": "unet",
+    "lora_te_": "text_encoder",
+    "lora_te1_": "text_encoder",
+    "lora_te2_": "text_encoder_2",
+}
+# Names with an underscore of their own; every other underscore stands for a dot.
+_WORD = re.compile(
+    "down_blocks|up_blocks|mid_block|transformer_blocks|to_q|to_k|to_v|to_out|proj_in|proj_out|"
+    "time_emb_proj|time_embedding|add_embedding|linear_1|linear_2|conv_in|conv_out|conv_shortcut|"
+    "text_model|self_attn|q_proj|k_proj|v_proj|out_proj|text_projection|[a-z0-9]+"
+)
+_SDXL = re.compile(
+    r"lora_unet_(input_blocks|middle_block|output_blocks)|lora_te2_|text_encoder_2\.|"
+    r".*transformer_blocks[._][1-9]"
+)
+
+
+def is_sdxl(name: str) -> bool:
+    """Whether a layer's name, in either format, can only be one of SDXL.
+
+    Args:
+        name: of a layer.
+    Returns:
+        True for Stability's block names, a second text encoder, or deep transformers.
+    """
+    return _SDXL.match(name) is not None
+
+
+def place(name: str) -> tuple[str, str]:
+    """Part and path of the module that a kohya name stands for.
+
+    Args:
+        name: for example "lora_unet_mid_block_attentions_0_proj_in".
+    Returns:
+        For example ("unet", "mid_block.attentions.0.proj_in").
+    Raises:
+        ValueError: no name of a U-Net's or text encoder's layer.
+    """
+    for prefix, part in _PREFIXES.items():
+        if name.startswith(prefix):
+            return part, ".".join(_WORD.findall(name.removeprefix(prefix)))
+    raise ValueError(f"{name} is no name of a U-Net's or text encoder's layer")
+
+
+def kohya_name(part: str, path: str) -> str:
+    """The inverse of `place`.
+
+    Args:
+        part: "unet" or "text_encoder".
+        path: of the module, with or without "text_model." in front.
+    Returns:
+        Kohya's name.
+    """
+    if part == "unet":
+        return f"lora_unet_{path}".replace(".", "_")
+    return f"lora_te_text_model_{path.removeprefix('text_model.')}".replace(".", "_")
