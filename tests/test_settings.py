@@ -223,7 +223,7 @@ def test_python_gets_the_same_sentences():
         Walk(rank=0)
     with pytest.raises(SettingsError, match=r"^move\.rank must be in \[1, 128\], got 0;"):
         Trip(move={"kind": "walk", "rank": 0})
-    with pytest.raises(SettingsError, match="^Trip must be a table of settings"):
+    with pytest.raises(SettingsError, match=r"^Trip must be a table of settings"):
         from_dict(Trip, [])
 
 

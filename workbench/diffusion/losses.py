@@ -103,13 +103,14 @@ class MinSNR(Settings):
         """min(SNR, gamma) / SNR for epsilon, min(SNR, gamma) / (SNR + 1) for v.
 
         Args:
-            snr: signal-to-noise ratio of each sample's timestep, (B,), > 0.
+            snr: signal-to-noise ratio of each sample's timestep, (B,), >= 0.
             prediction: what the model predicts.
         Returns:
-            Weights (B,), in (0, 1].
+            Weights (B,), in [0, 1].
         """
-        capped = snr.clamp(max=self.gamma)
-        return capped / snr if prediction == "epsilon" else capped / (snr + 1)
+        if prediction == "epsilon":
+            return (self.gamma / snr).clamp(max=1)  # min(SNR, gamma) / SNR, and 1 at SNR 0
+        return snr.clamp(max=self.gamma) / (snr + 1)
 
 
 Weighting = Annotated[Constant | MinSNR, Field(discriminator="kind")]

@@ -53,16 +53,18 @@ class Offset(Settings):
 class Pyramid(Settings):
     """White noise plus coarser copies of itself, so that low frequencies are trained too.
 
-    Source: Whitaker 2023, "Multi-resolution noise for diffusion model training".
-    Differs: each sample is brought to unit variance by itself; the published code divides by the
-    whole batch's deviation, so that one picture's noise depends on its neighbours.
+    Source: Whitaker 2023, "Multi-resolution noise for diffusion model training", in the variant of
+    sd-scripts: level i is a draw at side / r^i, r anew from [2, 4]; level 0 is one more full draw.
+    Differs: each sample has scales of its own and is brought to unit variance by itself; the
+    published code divides by the whole batch's deviation, so that one picture's noise depends on
+    its neighbours.
     """
 
     kind: Literal["pyramid"] = "pyramid"
     discount: float = setting(
         0.4, ge=0, lt=1, basic=True, help="weight ratio of each coarser level; 0 is white noise"
     )
-    levels: int = setting(6, ge=1, le=10, help="number of scales, the finest included")
+    levels: int = setting(6, ge=1, le=10, help="most scales that are added; it ends at one pixel")
 
     def draw(self, like: Tensor, generator: torch.Generator) -> Tensor:
         """Draw noise of several scales.
@@ -73,18 +75,22 @@ class Pyramid(Settings):
         Returns:
             Noise (B, C, H, W), each sample of unit deviation.
         """
-        batch, channels, height, width = like.shape
-        noise = torch.randn(like.shape, generator=generator)
-        for level in range(1, self.levels):
-            side_h, side_w = height >> level, width >> level
-            if min(side_h, side_w) < 1:
-                break
-            coarse = torch.randn((batch, channels, side_h, side_w), generator=generator)
+        samples = [self._sample(like.shape[1:], generator) for _ in range(like.shape[0])]
+        return torch.stack(samples).to(like.device, like.dtype)
+
+    def _sample(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        channels, height, width = shape
+        noise = torch.randn(shape, generator=generator)
+        for level in range(self.levels):
+            shrink = (2 + 2 * torch.rand((), generator=generator).item()) ** level
+            sides = (max(1, int(height / shrink)), max(1, int(width / shrink)))
+            coarse = torch.randn((1, channels, *sides), generator=generator)
             noise += self.discount**level * torch.nn.functional.interpolate(
                 coarse, size=(height, width), mode="bilinear", align_corners=False
-            )
-        noise /= noise.std(dim=(1, 2, 3), keepdim=True)
-        return noise.to(like.device, like.dtype)
+            ).squeeze(0)
+            if min(sides) == 1:
+                break
+        return noise / noise.std()
 
 
 Noise = Annotated[Gaussian | Offset | Pyramid, Field(discriminator="kind")]
