@@ -174,7 +174,7 @@ def test_the_policy_on_missing_captions_applies_and_is_counted(folder):
     (folder / "1.txt").write_text("  \n")
     kept = read(folder, trigger="zib")
     assert [kept.plain_caption(i) for i in range(3)] == ["zib", "zib", "zib, tag2, hat"]
-    assert "1 pictures without and 1 with an empty caption" in kept.notes[0]
+    assert kept.notes == ("2 pictures without a caption: 2 shown with their trigger alone",)
     excluded = read(folder, missing_caption="exclude")
     assert len(excluded) == 1 and set(reasons(excluded)) == {"0.png", "1.png"}
     with pytest.raises(SettingsError, match="2 of 3 pictures have no caption"):
@@ -201,7 +201,7 @@ def test_metadata_of_an_imagefolder(folder, column, kind):
     dataset = read(folder)
     assert [r.caption for r in dataset.records] == ['a "quoted", line\nbreak', "", ""]
     assert "no such file" in reasons(dataset)["gone.png"]
-    assert "1 pictures without and 1 with an empty caption" in dataset.notes[0]
+    assert "2 pictures without a caption" in dataset.notes[0]
 
 
 def test_bad_metadata_names_row_and_fix(folder):

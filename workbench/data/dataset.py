@@ -4,6 +4,7 @@ import hashlib
 import io
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +18,7 @@ from workbench.data.augment import AugmentSettings, fit
 from workbench.data.buckets import BucketSettings, Placement
 from workbench.data.cache import CacheSettings
 from workbench.data.captions import CaptionSettings, draw_caption
+from workbench.data.reading import read_subset
 from workbench.data.sources import open_archive
 from workbench.data.subsets import (
     WORLD,
@@ -24,7 +26,6 @@ from workbench.data.subsets import (
     Record,
     SetAside,
     Subset,
-    read_subset,
     world_length,
     world_record,
 )
@@ -164,19 +165,20 @@ class Dataset:
         )
 
     def plain_caption(self, index: int) -> str:
-        """A picture's caption with its trigger and with nothing drawn, shuffled or dropped.
+        """A picture's caption with its trigger and with nothing shuffled or dropped.
 
         Args:
             index: of its record.
         Returns:
-            The text; the first choice of each wildcard.
+            The text, always the same; wildcards are drawn once and for all.
         """
         record = self.records[index]
-        still = CaptionSettings(separator=self.settings.captions.separator)
+        varied = self.settings.captions
+        still = CaptionSettings(separator=varied.separator, wildcards=varied.wildcards)
         return draw_caption(
             record.caption,
             still,
-            rng=python_random(0, "nothing is drawn"),
+            rng=python_random(0, "plain caption", index),
             trigger=self._subset(record).trigger,
             class_word=self._subset(record).class_word,
         )
@@ -197,13 +199,16 @@ class Dataset:
 
         Returns:
             SHA-256 over names, sizes, captions, repeats and placements, 64 hex digits; a drawn
-            world counts by its settings.
+            world counts by its settings, and a folder may have moved.
         """
-        digest = hashlib.sha256(self.settings.model_dump_json().encode())
-        if not self.is_drawn:
+        digest = hashlib.sha256()
+        for subset in self.settings.subsets:
+            if subset.path == WORLD:
+                digest.update(subset.model_dump_json().encode())
+        if any(subset.path != WORLD for subset in self.settings.subsets):  # else nothing to read
             for record, placement in zip(self.records, self.placements, strict=True):
-                parts = (record.name, record.width, record.height, record.caption, record.repeats)
-                digest.update(repr((*parts, placement)).encode())
+                if record.number is None:
+                    digest.update(repr((replace(record, path=None), placement)).encode())
         return digest.hexdigest()
 
     def content_hash(self, record: Record) -> str:
