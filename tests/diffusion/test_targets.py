@@ -21,7 +21,7 @@ def test_agrees_with_diffusers(prediction, dtype):
     latents = torch.randn(5, 4, 6, 8, generator=generator).to(dtype)
     noise = torch.randn(5, 4, 6, 8, generator=generator).to(dtype)
     noisy, target = corrupt(latents, noise, TIMESTEPS, alphas_cumprod=ALPHAS, prediction=prediction)
-    # The oracle works in float32: in bfloat16, diffusers rounds 1 - alpha_bar to nothing near t = 0.
+    # The oracle works in float32: in bfloat16, diffusers rounds 1 - alpha_bar to 0 near t = 0.
     exact, expected = latents.float(), noise.float()
     oracle = SCHEDULER.add_noise(exact, expected, TIMESTEPS).to(dtype)
     if prediction == "v_prediction":
