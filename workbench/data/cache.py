@@ -234,7 +234,8 @@ class LatentCache:
     ) -> None:
         for flipped in flips:
             with torch.no_grad():
-                means, stds = encode(pixels.flip(-1) if flipped else pixels)
+                encoded = encode(pixels.flip(-1) if flipped else pixels)
+            means, stds = (tensor.cpu() for tensor in encoded)  # one wait for the device each
             for index, mean, std in zip(batch, means, stds, strict=True):
                 label = self._label(index)
                 parts = {"mean": mean, "std": std}
