@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Picture",
     "SampleSettings",
+    "draw",
     "evaluating",
     "fill_prompt",
     "make_scheduler",
@@ -175,12 +176,26 @@ def stream(
         settings: how to draw.
         prompts: instead of the settings' own.
         seeds: instead of the settings' own.
-    Yields:
-        Pictures, all seeds of the first prompt first.
+    Returns:
+        Pictures one after another, all seeds of the first prompt first.
     """
     prompts = settings.prompts if prompts is None else prompts
     seeds = settings.seeds if seeds is None else seeds
-    jobs = [(prompt, seed) for prompt in prompts for seed in seeds]
+    return draw(family, settings, [(prompt, seed) for prompt in prompts for seed in seeds])
+
+
+def draw(
+    family: "Family", settings: SampleSettings, jobs: Sequence[tuple[str, int]]
+) -> Iterator[Picture]:
+    """Draw any pairs of prompt and seed.
+
+    Args:
+        family: the model, adapter attached or not.
+        settings: how to draw; its own prompts and seeds are not looked at.
+        jobs: prompt and seed of each picture.
+    Yields:
+        Pictures, in the order of the jobs.
+    """
     for start in range(0, len(jobs), settings.batch_size):
         batch = jobs[start : start + settings.batch_size]
         for (prompt, seed), image in zip(batch, _draw(family, settings, batch), strict=True):

@@ -1,0 +1,159 @@
+"""The proof passes for a true file, and each way of breaking one breaks a rung that names it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_trained import train
+from torch import Tensor
+
+from workbench import store
+from workbench.adapters import LoRA
+from workbench.evaluation import parity
+from workbench.evaluation.loading import Trained
+from workbench.evaluation.results import ProofRow
+from workbench.models import family as models
+
+Tensors = dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    yield train(tiny_sd, tmp_path_factory.mktemp("trained"))
+
+
+def rows(trained: Trained) -> dict[str, ProofRow]:
+    return {row.name: row for row in parity.prove_file(trained).rows}
+
+
+def test_a_true_file_passes_every_rung(trained: Trained) -> None:
+    training = [module.training for module in trained.family.unet.modules()]
+    proof = parity.prove_file(trained)
+    assert proof.passed, proof.findings
+    assert list(proof.numbers) == [
+        "names", "tensors", "rounding", "model output", "strength 0", "base untouched",
+        "picture", "merged", "round trip",
+    ]  # fmt: skip
+    assert proof.numbers["tensors"] == proof.numbers["strength 0"] == 0
+    assert 1e-5 < proof.numbers["rounding"] < 1e-3, "float16 rounds, but not much"
+    assert [module.training for module in trained.family.unet.modules()] == training
+    for row in proof.rows:
+        again = ProofRow.from_sentence(row.sentence, row.value)
+        assert again == replace(row, limit=None)
+
+
+def all_scaled(tensors: Tensors, name: str) -> None:
+    suffix = name.rpartition(".")[2]
+    tensors |= {n: t * 1.5 for n, t in tensors.items() if n.endswith(suffix)}
+
+
+def one_bit(tensors: Tensors, name: str) -> None:
+    tensors[name].view(torch.int16).view(-1)[3] ^= 1
+
+
+def unnamed(tensors: Tensors, name: str) -> None:
+    tensors["lora_unet_nowhere.alpha"] = tensors.pop(name)
+
+
+LAYER = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "fails"),
+    [
+        (f"{LAYER}.lora_up.weight", one_bit, {"tensors"}),
+        (f"{LAYER}.lora_up.weight", all_scaled, {"tensors", "model output"}),
+        (f"{LAYER}.alpha", all_scaled, {"tensors", "model output"}),
+        (f"{LAYER}.alpha", unnamed, {"names", "reload"}),
+    ],
+)
+def test_a_damaged_file_fails_and_the_layer_is_named(
+    trained: Trained, tmp_path: Path, name: str, damage: Callable[[Tensors, str], None], fails: set
+) -> None:
+    tensors = store.load_tensors(trained.path)
+    damage(tensors, name)
+    path = store.save_tensors(tmp_path / "damaged.safetensors", tensors)
+    found = rows(replace(trained, path=path))
+    assert fails <= {name for name, row in found.items() if not row.passed}
+    said = [row.explanation for row in found.values() if not row.passed]
+    assert any(LAYER in one or (damage is all_scaled and "lora_unet_" in one) for one in said)
+
+
+def test_a_file_of_other_weights_than_those_in_memory_fails(trained: Trained) -> None:
+    weight = next(w for n, w in trained.adapter.trainables.items() if n.endswith("lora_B"))
+    kept = weight.detach().clone()
+    weight.data.add_(0.3)
+    found = rows(trained)
+    weight.data.copy_(kept)
+    assert not found["tensors"].passed and not found["model output"].passed
+    assert found["strength 0"].passed and found["base untouched"].passed
+
+
+def test_a_base_changed_by_training_is_noticed(trained: Trained) -> None:
+    weight = next(trained.family.unet.parameters())
+    kept = weight.detach().clone()
+    weight.data.mul_(1.01)
+    found = rows(trained)
+    weight.data.copy_(kept)
+    assert not found["base untouched"].passed
+    assert found["tensors"].passed
+
+
+def test_rounding_of_small_changes_is_warned_about(trained: Trained, tmp_path: Path) -> None:
+    """At |B| near 1e-6, float16 has few bits left: METHODS gives 1.7e-2."""
+    weights = [w for n, w in trained.adapter.trainables.items() if n.endswith("lora_B")]
+    kept = [w.detach().clone() for w in weights]
+    for w in weights:
+        w.data.mul_(1e-5)
+    path = trained.adapter.save(
+        tmp_path / "small.safetensors",
+        name_of=trained.family.kohya_name,
+        dtype=torch.float16,
+        metadata={},
+    )
+    row = rows(replace(trained, path=path))["rounding"]
+    for w, before in zip(weights, kept, strict=True):
+        w.data.copy_(before)
+    assert row.warning and row.passed and 2e-3 < row.value < 0.2
+    assert "float32" in row.explanation
+
+
+def test_verify_a_file_alone_by_its_recorded_hashes(
+    trained: Trained, tiny_sd: Path, tmp_path: Path
+) -> None:
+    proof = parity.verify(trained.path, base=str(tiny_sd))
+    assert proof.passed, proof.findings
+    assert proof.numbers["effect"] > 0.01
+    tensors = store.load_tensors(trained.path)
+    one_bit(tensors, f"{LAYER}.lora_up.weight")
+    metadata, _ = store.read_header(trained.path)
+    path = store.save_tensors(tmp_path / "altered.safetensors", tensors, metadata)
+    proof = parity.verify(path, base=str(tiny_sd))
+    assert not proof.passed
+    assert any(LAYER in finding and finding.startswith("✗") for finding in proof.findings)
+
+
+def test_sdxl_passes_too(tiny_sdxl: Path, tmp_path: Path) -> None:
+    proof = parity.prove_file(train(tiny_sdxl, tmp_path, dtype=torch.float32))
+    assert proof.passed, proof.findings
+    assert proof.numbers["rounding"] == 0
+
+
+def test_an_untrained_lora_is_not_called_broken(tiny_sd: Path, tmp_path: Path) -> None:
+    """B is zero: there is no effect that a difference could be a share of."""
+    trained = train(tiny_sd, tmp_path)
+    trained.adapter.detach()
+    family = models.load(trained.family.settings)
+    adapter = LoRA(rank=2).attach(
+        family.parts, family.adapter_targets, generator=torch.Generator().manual_seed(0)
+    )
+    path = adapter.save(
+        tmp_path / "zero.safetensors",
+        name_of=family.kohya_name,
+        dtype=torch.float16,
+        metadata={},
+    )
+    proof = parity.prove_file(replace(trained, family=family, adapter=adapter, path=path))
+    assert proof.passed, proof.findings

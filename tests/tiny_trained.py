@@ -1,0 +1,33 @@
+"""A tiny base with a LoRA that changes something, and the file made from it."""
+
+from pathlib import Path
+
+import torch
+
+from workbench import seeds
+from workbench.adapters import LoRA
+from workbench.evaluation.loading import Trained
+from workbench.models import family as models
+from workbench.models.family import BaseSettings
+from workbench.records.sampling import SampleSettings
+
+SAMPLING = SampleSettings(prompts=("mochi, red", "blue"), seeds=(0, 1), steps=2, guidance=2.0)
+
+
+def train(base: Path, folder: Path, *, dtype: torch.dtype = torch.float16) -> Trained:
+    """A LoRA with alpha unlike rank, dropout, convolutions and text encoder, as if trained."""
+    family = models.load(BaseSettings(path=str(base)))
+    settings = LoRA(rank=4, alpha=2.0, dropout=0.5, groups=("attention", "conv"), text_encoder=True)
+    adapter = settings.attach(
+        family.parts, family.adapter_targets, generator=seeds.generator(0, "adapter")
+    )
+    for k, (name, weight) in enumerate(adapter.trainables.items()):
+        if name.endswith("lora_B"):
+            draws = torch.randn(weight.shape, generator=seeds.generator(1, "test", k))
+            weight.data.copy_(draws / 10)
+    for part in family.parts.values():
+        part.train()
+    path = adapter.save(
+        folder / "mochi.safetensors", name_of=family.kohya_name, dtype=dtype, metadata={}
+    )
+    return Trained(family, adapter, path, SAMPLING.prompts, SAMPLING, "mochi", "critter")

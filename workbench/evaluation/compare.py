@@ -1,0 +1,147 @@
+"""Base and LoRA at the same prompts and seeds: pairs, rising strength, and without the trigger."""
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from workbench import store
+from workbench.evaluation.loading import Trained, from_run, open_lora, open_run
+from workbench.evaluation.results import Comparison, Pair, Strip
+from workbench.records.events import Sampled, Saved
+from workbench.records.log import read
+from workbench.records.sampling import draw, without_trigger
+from workbench.settings import Settings, SettingsError, setting
+
+if TYPE_CHECKING:
+    from workbench.training.run import Run
+
+# A picture is what a prompt and a seed become at a strength.
+Job = tuple[str, int, float]
+
+
+class CompareSettings(Settings):
+    """What is compared; no part of a recipe, since it changes no run."""
+
+    prompts: tuple[str, ...] = setting((), help="what to draw; empty: the run's sample prompts")
+    seeds: tuple[int, ...] = setting((), help="seeds of each prompt; empty: the run's own")
+    strengths: tuple[float, ...] = setting(
+        (0.0, 0.25, 0.5, 0.75, 1.0, 1.25), help="strengths of the strip; 0 is the base"
+    )
+    num_strips: int = setting(1, help="prompts shown at every strength", ge=0)
+    leakage: bool = setting(True, help="draw the prompts without the trigger, too")
+
+
+def compare(
+    source: "Run | Trained | str | Path",
+    *,
+    base: str | None = None,
+    settings: CompareSettings | None = None,
+) -> Comparison:
+    """Draw what a base and its LoRA make of the same prompts and seeds.
+
+    Pictures that a run has drawn already are taken from its folder.
+
+    Args:
+        source: a run, a run folder, or a LoRA file.
+        base: where the base lies, if not where the run or the file says.
+        settings: what to compare.
+    Returns:
+        The comparison; `.show()` draws it in a notebook.
+    Raises:
+        FileRefused: nothing to load there.
+        SettingsError: there are no prompts, or no base is known.
+    """
+    started = time.monotonic()
+    settings = settings or CompareSettings()
+    if isinstance(source, str | Path):
+        is_run = Path(source).is_dir()
+        trained = (open_run if is_run else open_lora)(source, base=base)
+        drawn = _drawn(Path(source)) if is_run else {}
+        return _compare(trained, settings, drawn, started)
+    if isinstance(source, Trained):
+        return _compare(source, settings, {}, started)
+    with source.trainer.showing():
+        trained = from_run(source)
+        return _compare(trained, settings, _drawn(source.folder), started)
+
+
+def _compare(
+    trained: Trained, settings: CompareSettings, drawn: Mapping[Job, Image.Image], started: float
+) -> Comparison:
+    seeds = settings.seeds or trained.sampling.seeds
+    prompts, plain = _prompts(trained, settings)
+    pairs = [(prompt, seed) for prompt in prompts for seed in seeds]
+    leaks = [(prompt, seeds[0]) for prompt in plain]
+    strips = [(prompt, seeds[0]) for prompt in prompts[: settings.num_strips]]
+    jobs = [(*one, strength) for one in (*pairs, *leaks) for strength in (0.0, 1.0)]
+    jobs += [(*one, strength) for one in strips for strength in settings.strengths]
+    pictures = dict(drawn) | _draw(trained, [job for job in jobs if job not in drawn])
+
+    def pair(one: tuple[str, int]) -> Pair:
+        return Pair(*one, base=pictures[*one, 0.0], trained=pictures[*one, 1.0])
+
+    def strip(one: tuple[str, int]) -> Strip:
+        return Strip(*one, tuple((_label(s), pictures[*one, s]) for s in settings.strengths))
+
+    return Comparison(
+        pairs=tuple(map(pair, pairs)),
+        strengths=tuple(map(strip, strips)),
+        leakage=tuple(map(pair, leaks)),
+        trigger=trained.trigger,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _prompts(trained: Trained, settings: CompareSettings) -> tuple[list[str], list[str]]:
+    """Prompts with the trigger, and those without: asked for as such, or made by leaving it out."""
+    prompts = settings.prompts or trained.prompts
+    if not prompts:
+        raise SettingsError(
+            "compare needs prompts, and the run or file brings none; give prompts = ['...']"
+        )
+
+    def plain(prompt: str) -> str:
+        return without_trigger(prompt, trigger=trained.trigger, class_word=trained.class_word)
+
+    having = [prompt for prompt in prompts if plain(prompt) != prompt]
+    if not having:
+        return list(prompts), []
+    others = [prompt for prompt in prompts if prompt not in having]
+    made = [plain(prompt) for prompt in having] if settings.leakage else []
+    return having, list(dict.fromkeys([*made, *others]))
+
+
+def _draw(trained: Trained, jobs: Iterable[Job]) -> dict[Job, Image.Image]:
+    """Draw all pictures of one strength together, so that batches are full."""
+    by_strength: dict[float, list[tuple[str, int]]] = {}
+    for prompt, seed, strength in dict.fromkeys(jobs):
+        by_strength.setdefault(strength, []).append((prompt, seed))
+    pictures: dict[Job, Image.Image] = {}
+    for strength, pairs in by_strength.items():
+        with trained.adapter.strength(strength):
+            for one in draw(trained.family, trained.sampling, pairs):
+                pictures[one.prompt, one.seed, strength] = one.image
+    return pictures
+
+
+def _drawn(folder: Path) -> dict[Job, Image.Image]:
+    """Pictures that the run left in its folder: of the base, and of the step that it saved."""
+    events = read(folder)
+    saved = [event.step for event in events if isinstance(event, Saved) and event.final]
+    pictures: dict[Job, Image.Image] = {}
+    for event in events:
+        if not isinstance(event, Sampled) or not (event.base or event.step in saved[-1:]):
+            continue
+        for one in event.pictures:
+            if (folder / one.path).is_file():
+                with store.open_image(folder / one.path) as image:
+                    strength = 0.0 if event.base else 1.0
+                    pictures[one.prompt, one.seed, strength] = image.convert("RGB")
+    return pictures
+
+
+def _label(strength: float) -> str:
+    return "0 (base)" if strength == 0 else f"{strength:g}"

@@ -1,0 +1,63 @@
+"""From a run's events to its figures."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from workbench.plots import curves
+from workbench.records.events import Event, Progress, Validated
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+SPLIT_NAMES = {"train": "train", "held_out": "held out"}
+
+
+def figures(events: Sequence[Event]) -> dict[str, "Figure"]:
+    """Draw every curve that the events hold numbers for.
+
+    Args:
+        events: the run's events.
+    Returns:
+        Name to figure, the most telling first: "stable_loss", "timesteps", "loss", "rates",
+        "gradient_norm", and one for each further trace.
+    """
+    progress = [event for event in events if isinstance(event, Progress)]
+    return _validation_figures(events) | (_progress_figures(progress) if progress else {})
+
+
+def _validation_figures(events: Sequence[Event]) -> dict[str, "Figure"]:
+    found: dict[str, list[Validated]] = {}
+    for event in events:
+        if isinstance(event, Validated) and event.base_loss:
+            found.setdefault(SPLIT_NAMES[event.split], []).append(event)
+    if not found:
+        return {}
+    series = {
+        name: ([e.step for e in measured], [e.loss for e in measured], measured[-1].base_loss)
+        for name, measured in found.items()
+    }
+    last = {name: measured[-1] for name, measured in found.items()}
+    bins = {name: (e.bin_losses, e.base_bin_losses) for name, e in last.items()}
+    edges = next(iter(last.values())).timestep_edges
+    drawn = {"stable_loss": curves.stable_loss(series)}
+    if all(losses and base for losses, base in bins.values()):
+        drawn["timesteps"] = curves.loss_by_timestep(edges, bins)
+    return drawn
+
+
+def _progress_figures(progress: Sequence[Progress]) -> dict[str, "Figure"]:
+    steps = [event.step for event in progress]
+    drawn = {"loss": curves.loss(steps, [event.loss for event in progress])}
+    groups = progress[-1].learning_rates
+    if groups:
+        nan = float("nan")
+        rates = {name: [e.learning_rates.get(name, nan) for e in progress] for name in groups}
+        drawn["rates"] = curves.rates(steps, rates)
+    norms = [(e.step, e.gradient_norm) for e in progress if e.gradient_norm is not None]
+    if norms:
+        drawn["gradient_norm"] = curves.gradient_norm(*zip(*norms, strict=True))
+    for name in progress[-1].traces:
+        points = [(e.step, e.traces[name]) for e in progress if name in e.traces]
+        x, y = zip(*points, strict=True)
+        drawn[name] = curves.lines(x, {name: y}, title=name, y=name)
+    return drawn

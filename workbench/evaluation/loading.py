@@ -1,0 +1,174 @@
+"""A trained model brought back: from a run in progress, a run folder, or a LoRA file alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from workbench import seeds, settings, store
+from workbench.adapters import formats
+from workbench.models import family as models
+from workbench.recipe import Recipe
+from workbench.records import checkpoint
+from workbench.records.sampling import SampleSettings, fill_prompt
+from workbench.settings import SettingsError
+from workbench.store import FileRefused
+
+if TYPE_CHECKING:
+    from workbench.adapters import AttachedAdapter
+    from workbench.models.family import Family
+    from workbench.training.run import Run
+
+# What a LoRA file of ours says about the run that made it.
+RECIPE = "workbench.recipe"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model with what it learned on it, and what is needed to draw with it.
+
+    Attributes:
+        family: the base.
+        adapter: what was learned, attached to the base.
+        path: the file that holds it.
+        prompts: as they are sampled, the trigger in place.
+        sampling: how pictures are drawn.
+        trigger: the concept's word, if there is one.
+        class_word: the kind of thing that the concept is.
+    """
+
+    family: "Family"
+    adapter: "AttachedAdapter"
+    path: Path
+    prompts: tuple[str, ...]
+    sampling: SampleSettings
+    trigger: str | None = None
+    class_word: str | None = None
+
+
+def from_run(run: "Run") -> Trained:
+    """Look at a run that still has its model; nothing is loaded.
+
+    Args:
+        run: prepared; its moving average, if it has one, is shown by `run.trainer.showing()`.
+    Returns:
+        The model.
+    """
+    trainer = run.trainer
+    return _trained(trainer.family, trainer.adapter, run.final_lora, run.recipe)
+
+
+def open_run(
+    folder: str | Path, *, base: str | None = None, weights: Literal["file", "checkpoint"] = "file"
+) -> Trained:
+    """Load the base of a finished run, and what it learned.
+
+    Args:
+        folder: the run folder.
+        base: where the base lies now, if not where it was.
+        weights: those of the final file, or those of the newest checkpoint.
+    Returns:
+        The model.
+    Raises:
+        FileRefused: no recipe, no base, or no file there.
+        CheckpointRefused: no valid checkpoint.
+    """
+    folder = Path(folder)
+    recipe = _at(Recipe.load(folder / "recipe.toml"), base)
+    path = _final_file(folder, recipe)
+    family = _load(recipe.base)
+    attach = _from_checkpoint if weights == "checkpoint" else _from_file
+    return _trained(family, attach(family, recipe, path), path, recipe)
+
+
+def open_lora(path: str | Path, *, base: str | None = None) -> Trained:
+    """Load a LoRA file on its base.
+
+    Args:
+        path: a .safetensors file.
+        base: where the base lies; by default what the file says, if this package wrote it.
+    Returns:
+        The model.
+    Raises:
+        FileRefused: the file is unsound or does not fit the base.
+        SettingsError: the file does not say which base it is for.
+    """
+    path = Path(path)
+    recipe = recorded_recipe(path)
+    if recipe is None and base is None:
+        raise SettingsError(
+            f"{path} does not say which base it is for; name it: base = 'folder or hub id' (--base)"
+        )
+    if recipe is not None:
+        recipe = _at(recipe, base)
+    chosen = recipe.base if recipe else models.BaseSettings(path=str(base))
+    family = _load(chosen)
+    adapter = formats.attach_file(path, family.parts, name_of=family.kohya_name)
+    if recipe is None:
+        return Trained(family, adapter, path, (), SampleSettings())
+    return _trained(family, adapter, path, recipe)
+
+
+def recorded_recipe(path: str | Path) -> Recipe | None:
+    """Read the recipe that a LoRA file of ours carries.
+
+    Args:
+        path: a .safetensors file.
+    Returns:
+        The recipe; None where there is none, or one that this version does not understand.
+    Raises:
+        FileRefused: the file is unsound.
+    """
+    text = store.read_header(path)[0].get(RECIPE)
+    if text is None:
+        return None
+    try:
+        return settings.from_toml(Recipe, text, source=str(path))
+    except SettingsError:
+        return None
+
+
+def _trained(family: "Family", adapter: Any, path: Path, recipe: Recipe) -> Trained:
+    subset = recipe.data.subsets[0]
+    fill: Callable[[str], str] = lambda prompt: fill_prompt(  # noqa: E731
+        prompt, trigger=subset.trigger, class_word=subset.class_word
+    )
+    prompts = tuple(map(fill, recipe.sampling.prompts))
+    return Trained(
+        family, adapter, path, prompts, recipe.sampling, subset.trigger, subset.class_word
+    )
+
+
+def _load(base: models.BaseSettings) -> "Family":
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return models.load(base, device=device)
+
+
+def _at(recipe: Recipe, base: str | None) -> Recipe:
+    if base is None:
+        return recipe
+    return settings.replace(recipe, base=settings.as_dict(recipe.base) | {"path": base})
+
+
+def _final_file(folder: Path, recipe: Recipe) -> Path:
+    path = folder / "lora" / f"{recipe.name}.safetensors"
+    found = path if path.exists() else path.with_suffix("")
+    if not found.exists():
+        raise FileRefused(f"{path}: no such file; the run has not saved its final LoRA yet")
+    return found
+
+
+def _from_file(family: "Family", recipe: Recipe, path: Path) -> Any:
+    return formats.attach_file(path, family.parts, name_of=family.kohya_name)
+
+
+def _from_checkpoint(family: "Family", recipe: Recipe, path: Path) -> Any:
+    """What the newest checkpoint holds: the moving average where files are made from one."""
+    states = checkpoint.newest_valid(path.parent.parent, read_only=True).bundle.unpack()
+    generator = seeds.generator(recipe.training.seed, "adapter")
+    adapter = recipe.adapter.attach(family.parts, family.adapter_targets, generator=generator)
+    state = states["ema"] if recipe.ema else states["adapter"]
+    adapter.load({name: state[name] for name in adapter.trainables if name in state})
+    return adapter

@@ -1,0 +1,228 @@
+"""The A/B report: one HTML file with all in it, that opens without a network and is worth seeing.
+
+plotly.js (4.8 MB) is embedded once, gzipped and in base64: 1.9 MB that the browser unpacks itself
+when the curves come into view. Plotly's own `include_plotlyjs` would embed all 4.8 MB, and its
+smaller bundles do not come with the Python package.
+"""
+
+import base64
+import functools
+import gzip
+import html
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from workbench import store
+from workbench.evaluation.results import Comparison, DriftRow, Proof, Strip, Verdict
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from plotly.graph_objects import Figure
+
+MAX_SIDE_PX = 768
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A warning of the run.
+
+    Attributes:
+        message: what happened.
+        fix: what to do about it.
+        times: how often it came.
+    """
+
+    message: str
+    fix: str = ""
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the page shows; whatever is empty is left out.
+
+    Attributes:
+        name: the run or the file.
+        verdict: its sentence is the page's head line.
+        subtitle: a few words beside the name.
+        facts: short names to short values.
+        comparison: pictures of base and LoRA.
+        progress: strips of the samples made while training.
+        drift: colour drift.
+        figures: title to plotly figure.
+        proof: the reload proof.
+        timings: stage to seconds.
+        warnings: what the run warned about.
+        recipe: TOML text.
+        made: when, in words.
+    """
+
+    name: str
+    verdict: Verdict
+    subtitle: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    comparison: Comparison | None = None
+    progress: tuple[Strip, ...] = ()
+    drift: tuple[DriftRow, ...] = ()
+    figures: Mapping[str, "Figure"] = field(default_factory=dict)
+    proof: Proof | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[Notice, ...] = ()
+    recipe: str = ""
+    made: str = ""
+
+
+def write(report: Report, path: str | Path) -> Path:
+    """Write the report, whole or not at all.
+
+    Args:
+        report: what it shows.
+        path: for example `runs/mochi/report.html`.
+    Returns:
+        The path.
+    """
+    return store.write_text(path, render(report))
+
+
+def render(report: Report, *, whole: bool = True) -> str:
+    """Make the page.
+
+    Args:
+        report: what it shows; every text in it is escaped.
+        whole: False leaves only the pictures, for a notebook cell.
+    Returns:
+        HTML that needs nothing beside itself.
+    """
+    from markupsafe import Markup
+
+    figures = dict(enumerate(report.figures.values(), 1)) if whole else {}
+    drawn = ",".join(f'"{k}":{figure.to_json()}' for k, figure in figures.items())
+    reach = max((abs(x) for row in report.drift for x in (row.low, row.high)), default=1) or 1
+    return _template().render(
+        r=report,
+        whole=whole,
+        css=Markup(_asset("report.css")),
+        js=Markup(_asset("report.js")),
+        figures=Markup("{" + _inside_script(drawn) + "}"),
+        plotly=Markup(_packed_plotly() if figures else ""),
+        uri=data_uri,
+        marked=_marked,
+        toml=_toml,
+        duration=duration,
+        place=lambda change: round(50 + 48 * change / reach, 2),
+    )
+
+
+class Fragment:
+    """The pictures of a comparison, as a notebook shows them.
+
+    Args:
+        comparison: what to show.
+    """
+
+    def __init__(self, comparison: Comparison):
+        self.comparison = comparison
+
+    def _repr_html_(self) -> str:
+        page = render(Report("", Verdict(""), comparison=self.comparison), whole=False)
+        size = "width: 100%; height: 640px; border: 0; resize: vertical"
+        shown = f'title="LoRA against base" style="{size}" srcdoc="{html.escape(page)}"'
+        return f"<iframe {shown}></iframe>"
+
+
+def data_uri(image: Image.Image, max_side_px: int = MAX_SIDE_PX) -> str:
+    """Turn a picture into text that a page can hold.
+
+    Args:
+        image: any size.
+        max_side_px: larger ones are scaled down to it.
+    Returns:
+        A `data:` URI, WebP of high quality.
+    """
+    image = image.convert("RGB")
+    if max(image.size) > max_side_px:
+        image.thumbnail((max_side_px, max_side_px))
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=92, method=2)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def duration(seconds: float) -> str:
+    """Say a time as people do.
+
+    Args:
+        seconds: >= 0.
+    Returns:
+        "0.4 s", "12 s", "3 min 20 s", "2 h 5 min".
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    minutes = round(whole / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+
+
+@functools.cache
+def _template() -> "Template":
+    import jinja2
+
+    loader = jinja2.PackageLoader("workbench.evaluation", "templates")
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("report.html.j2")
+
+
+@functools.cache
+def _asset(name: str) -> str:
+    folder = resources.files("workbench.evaluation") / "templates"
+    return (folder / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _packed_plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
+
+
+def _inside_script(text: str) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _marked(prompt: str, trigger: str | None) -> Any:
+    """The prompt, escaped, with its trigger marked."""
+    from markupsafe import Markup, escape
+
+    if not trigger:
+        return escape(prompt)
+    pieces = re.split(rf"((?<!\w){re.escape(trigger)}(?!\w))", prompt)
+    marked = [Markup("<mark>{}</mark>").format(x) if x == trigger else escape(x) for x in pieces]
+    return Markup("").join(marked)
+
+
+def _toml(text: str) -> Any:
+    """TOML, escaped, its comments dimmed."""
+    from markupsafe import Markup, escape
+
+    lines = []
+    for line in text.splitlines():
+        code, comment = re.fullmatch(r"((?:[^\"#]|\"(?:\\.|[^\"\\])*\"|\")*?)(#.*)?", line).groups()  # type: ignore[union-attr]
+        lines.append(escape(code) + (Markup("<i>{}</i>").format(comment) if comment else ""))
+    return Markup("\n").join(lines)

@@ -1,0 +1,173 @@
+"""What an evaluation finds, as plain data: pictures, numbers and sentences; no torch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The same prompt and seed drawn by the base and by what was trained."""
+
+    prompt: str
+    seed: int
+    base: Image.Image
+    trained: Image.Image
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """One prompt and seed in a row of pictures: rising strength, or rising training step.
+
+    Attributes:
+        prompt: the prompt of all of them.
+        seed: the seed of all of them.
+        cells: label ("0.5", "step 100") and picture.
+    """
+
+    prompt: str
+    seed: int
+    cells: tuple[tuple[str, Image.Image], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Pictures of base and LoRA at the same prompts and seeds.
+
+    Attributes:
+        pairs: prompts as given, the trigger in them.
+        strengths: strips of rising strength; 0 is the base.
+        leakage: the same prompts without the trigger: base and LoRA should agree.
+        trigger: the concept's word, if there is one.
+        seconds: how long drawing took.
+    """
+
+    pairs: tuple[Pair, ...]
+    strengths: tuple[Strip, ...] = ()
+    leakage: tuple[Pair, ...] = ()
+    trigger: str | None = None
+    seconds: float = 0.0
+
+    def show(self) -> Any:
+        """Show the comparison in a notebook; anywhere else it is returned and nothing is shown.
+
+        Returns:
+            An object that a notebook cell draws.
+        """
+        from workbench.evaluation.page import Fragment
+
+        return Fragment(self)
+
+    def _repr_html_(self) -> str:
+        return self.show()._repr_html_()
+
+
+@dataclass(frozen=True, slots=True)
+class ProofRow:
+    """One rung of the reload proof.
+
+    Attributes:
+        name: what is compared.
+        value: the difference found; 0 is equality.
+        limit: the largest difference that passes; None where it only informs.
+        passed: whether the rung holds.
+        explanation: a sentence; on failure it names the layer.
+        warning: it holds, but something about it should be known.
+    """
+
+    name: str
+    value: float
+    limit: float | None
+    passed: bool
+    explanation: str
+    warning: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """The rung as one line: mark, name, explanation."""
+        mark = "✗" if not self.passed else "!" if self.warning else "✓"
+        return f"{mark} {self.name}: {self.explanation}"
+
+    @classmethod
+    def from_sentence(cls, sentence: str, value: float) -> "ProofRow":
+        """Read back what `sentence` wrote into an event.
+
+        Args:
+            sentence: one line.
+            value: the difference found.
+        Returns:
+            The rung, without its limit.
+        """
+        mark, _, rest = sentence.partition(" ")
+        name, _, explanation = rest.partition(": ")
+        return cls(name, value, None, mark != "✗", explanation, warning=mark == "!")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Is the saved file what was trained? Rung by rung.
+
+    Attributes:
+        path: the file.
+        rows: the rungs.
+        seconds: how long the proof took.
+    """
+
+    path: str
+    rows: tuple[ProofRow, ...]
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether every rung holds."""
+        return bool(self.rows) and all(row.passed for row in self.rows)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The difference of each rung, by name."""
+        return {row.name: row.value for row in self.rows}
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """One line a rung."""
+        return tuple(row.sentence for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class DriftRow:
+    """How one property of the pictures moved against the base, over pairs of the same seed.
+
+    Attributes:
+        name: the property, with its unit.
+        base: its mean over the base's pictures.
+        change: mean of the paired differences.
+        low: lower end of the 95 % interval.
+        high: upper end.
+    """
+
+    name: str
+    base: float
+    change: float
+    low: float
+    high: float
+
+    @property
+    def moved(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A plain sentence on whether the run learned, and what it rests on.
+
+    Attributes:
+        sentence: the verdict.
+        tone: "good", "unsure" or "bad".
+        evidence: sentences with the numbers.
+    """
+
+    sentence: str
+    tone: str = "unsure"
+    evidence: tuple[str, ...] = ()

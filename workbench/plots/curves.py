@@ -1,0 +1,189 @@
+"""The curves of a run: loss, stable loss against the base, rates, gradient norm, weight change."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from workbench.plots.theme import COLOURS, SERIES, new_figure, smooth, thin
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+Numbers = Sequence[float]
+SPLIT_COLOURS = {"train": COLOURS["trained"], "held out": COLOURS["held out"]}
+
+
+def loss(steps: Numbers, losses: Numbers) -> "Figure":
+    """Draw the training loss with its trend.
+
+    Args:
+        steps: optimizer steps, rising.
+        losses: one number a step.
+    Returns:
+        The figure.
+    """
+    figure = new_figure(title="Training loss", x="step", y="loss")
+    trend = smooth(losses, weight=max(0.0, 1 - 10 / max(len(losses), 1)))
+    keep = thin(len(losses))
+    x = [steps[i] for i in keep]
+    figure.add_scatter(
+        x=x,
+        y=[losses[i] for i in keep],
+        name="each step",
+        line={"color": COLOURS["base"], "width": 1},
+        opacity=0.45,
+        hoverinfo="skip",
+    )
+    figure.add_scatter(
+        x=x,
+        y=[trend[i] for i in keep],
+        name="trend",
+        line={"color": COLOURS["trained"], "width": 2.5},
+        hovertemplate="%{y:.4f}",
+    )
+    return figure
+
+
+def stable_loss(splits: Mapping[str, tuple[Numbers, Numbers, float | None]]) -> "Figure":
+    """Draw the stable loss of each split as change against its base, which is the zero line.
+
+    Args:
+        splits: "train" and "held out" to (steps, losses, the base's loss).
+    Returns:
+        The figure, in percent of the base's loss; below zero is better than the base.
+    """
+    figure = new_figure(
+        title="Stable loss against the base", x="step", y="change against the base, %"
+    )
+    figure.add_hline(y=0, line={"color": COLOURS["base"], "width": 1.5, "dash": "dot"})
+    for name, (steps, losses, base) in splits.items():
+        if not base:
+            continue
+        figure.add_scatter(
+            x=[0, *steps] if steps and steps[0] > 0 else list(steps),
+            y=[0] * bool(steps and steps[0] > 0) + [100 * (x / base - 1) for x in losses],
+            name=name,
+            mode="lines+markers",
+            line={"color": SPLIT_COLOURS.get(name, SERIES[2]), "width": 2.5},
+            hovertemplate="%{y:+.1f} %",
+        )
+    return figure
+
+
+def loss_by_timestep(edges: Numbers, splits: Mapping[str, tuple[Numbers, Numbers]]) -> "Figure":
+    """Draw in which timesteps the model became better than its base.
+
+    Args:
+        edges: borders of the timestep bins, one more than bins.
+        splits: "train" and "held out" to (losses, the base's losses), one number a bin.
+    Returns:
+        Bars in percent of the base's loss; below zero is better.
+    """
+    figure = new_figure(
+        title="Where it learned: stable loss by timestep",
+        x="timestep (0 is almost clean, the last is noise)",
+        y="change against the base, %",
+    )
+    names = [f"{low:.0f}–{high:.0f}" for low, high in itertools.pairwise(edges)]
+    for name, (losses, base) in splits.items():
+        figure.add_bar(
+            x=names,
+            y=[100 * (x / b - 1) if b else None for x, b in zip(losses, base, strict=True)],
+            name=name,
+            marker={"color": SPLIT_COLOURS.get(name, SERIES[2]), "cornerradius": 3},
+            hovertemplate="%{y:+.1f} %",
+        )
+    figure.update_layout(bargap=0.3, bargroupgap=0.08)
+    figure.update_xaxes(type="category")
+    figure.add_hline(y=0, line={"color": COLOURS["base"], "width": 1})
+    return figure
+
+
+def lines(
+    steps: Numbers,
+    series: Mapping[str, Numbers],
+    *,
+    title: str,
+    y: str,
+    log_y: bool = False,
+) -> "Figure":
+    """Draw any number of curves over the steps.
+
+    Args:
+        steps: optimizer steps, rising.
+        series: name to one number a step.
+        title: what the figure answers.
+        y: label of the y axis.
+        log_y: logarithmic y axis; values at or below 0 are left out there.
+    Returns:
+        The figure.
+    """
+    figure = new_figure(title=title, x="step", y=y, log_y=log_y)
+    keep = thin(len(steps))
+    for k, (name, values) in enumerate(series.items()):
+        figure.add_scatter(
+            x=[steps[i] for i in keep],
+            y=[values[i] if not log_y or values[i] > 0 else None for i in keep],
+            name=name,
+            line={"color": SERIES[k % len(SERIES)], "width": 2},
+            hovertemplate="%{y:.3g}",
+            showlegend=len(series) > 1,
+        )
+    return figure
+
+
+def rates(steps: Numbers, groups: Mapping[str, Numbers]) -> "Figure":
+    """Draw the learning rate of each parameter group.
+
+    Args:
+        steps: optimizer steps, rising.
+        groups: group name to one rate a step.
+    Returns:
+        The figure.
+    """
+    figure = lines(steps, groups, title="Learning rate", y="rate")
+    figure.update_yaxes(tickformat=".1e", rangemode="tozero")
+    return figure
+
+
+def gradient_norm(steps: Numbers, norms: Numbers, *, clip: float | None = None) -> "Figure":
+    """Draw the gradient norm before clipping.
+
+    Args:
+        steps: optimizer steps, rising.
+        norms: 2-norm over all trainables, one a step.
+        clip: the norm that longer gradients are shortened to.
+    Returns:
+        The figure.
+    """
+    figure = lines(steps, {"gradient norm": norms}, title="Gradient norm", y="2-norm", log_y=True)
+    if clip:
+        figure.add_hline(
+            y=clip,
+            line={"color": COLOURS["held out"], "width": 1, "dash": "dash"},
+            annotation_text="clipped above",
+            annotation_position="top right",
+        )
+    return figure
+
+
+def weight_change(changes: Mapping[str, float], *, most: int = 24) -> "Figure":
+    """Draw how far each part of the model was moved, |dW| / |W|.
+
+    Args:
+        changes: module or block name to ratio.
+        most: only so many are drawn, the largest ones.
+    Returns:
+        Bars, the largest on top.
+    """
+    top = sorted(changes.items(), key=lambda pair: pair[1])[-most:]
+    figure = new_figure(title="How far the weights moved", x="|dW| / |W|", y="")
+    figure.add_bar(
+        x=[value for _, value in top],
+        y=[name for name, _ in top],
+        orientation="h",
+        marker={"color": COLOURS["trained"], "cornerradius": 3},
+        hovertemplate="%{x:.3%}<extra></extra>",
+    )
+    figure.update_layout(hovermode="closest", height=max(240, 80 + 18 * len(top)))
+    return figure
