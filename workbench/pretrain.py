@@ -1,11 +1,12 @@
 """How critters/base was made: `python -m workbench.pretrain STAGE`.
 
-Stages: `autoencoder`, `clip`, `decoder`; the U-Net is trained by the product's own loop. Each
-stage draws its pictures itself, saves where it stands every two minutes, and goes on from there
-when it is started again with the same folder.
+Stages: `autoencoder`, `decoder`, `text`, `vision`; the U-Net is trained by the product's own loop.
+Each stage draws its pictures itself, saves where it stands every two minutes, and goes on from
+there when it is started again with the same folder.
 """
 
 import argparse
+import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +22,15 @@ from transformers import CLIPModel
 from workbench import store
 from workbench.critters import BASE
 from workbench.critters.architecture import (
+    load_clip,
     new_autoencoder,
     new_clip,
     save_clip,
 )
-from workbench.critters.contrastive import choose_tags, clip_loss
-from workbench.critters.draw import WORLD_SIZES, world
+from workbench.critters.attributes import caption
+from workbench.critters.compression import autoencoder_loss, doodle, random_crops, to_signed
+from workbench.critters.contrastive import TextTeacher, choose_tags, clip_loss
+from workbench.critters.draw import WORLD_SIZES, plan, world
 from workbench.critters.measure import HELD_OUT_WORLD, measure, psnr
 from workbench.critters.vocabulary import build_tokenizer
 
@@ -38,7 +42,11 @@ TRAINING_WORLD, DECODER_WORLD = 0, 3
 
 
 def draw_pictures(
-    count: int, *, world_seed: int = TRAINING_WORLD, sizes: Sequence[tuple[int, int]] = SQUARE
+    count: int,
+    *,
+    world_seed: int = TRAINING_WORLD,
+    sizes: Sequence[tuple[int, int]] = SQUARE,
+    doodled: float = 0.0,
 ) -> tuple[Tensor, list[str]]:
     """Draw pictures into memory, so that drawing costs a training step nothing.
 
@@ -46,28 +54,20 @@ def draw_pictures(
         count: number of pictures; 4,000 take 200 MB and ten seconds.
         world_seed: which world.
         sizes: (width, height) to choose from; what is not square is squeezed into the square.
+        doodled: share of pictures that get shapes of any colour on top.
     Returns:
         Pictures as uint8 (count, 3, 128, 128), and their captions.
     """
     pixels = torch.empty(count, 3, 128, 128, dtype=torch.uint8)
-    captions = []
+    captions, rng = [], random.Random(world_seed)
     for index in range(count):
         picture, text = world(world_seed, index, sizes)
         square = picture.resize(SQUARE[0], Image.Resampling.BICUBIC)
+        if rng.random() < doodled:
+            square = doodle(square, rng)
         pixels[index] = torch.from_numpy(np.array(square)).permute(2, 0, 1)
         captions.append(text)
     return pixels, captions
-
-
-def to_signed(pixels: Tensor) -> Tensor:
-    """Bring stored pixels to the range that the autoencoder works in.
-
-    Args:
-        pixels: uint8, any shape.
-    Returns:
-        float32 in [-1, 1], same shape.
-    """
-    return pixels.float() / 127.5 - 1
 
 
 def _checkpoint(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -151,69 +151,6 @@ def fit(
     _save(path, model, optimizer, step=step, elapsed_s=minutes * 60)
 
 
-def random_crops(pixels: Tensor, generator: torch.Generator, *, batch: int, side: int) -> Tensor:
-    """Cut crops; a third get another brightness or contrast, so that dark scenes survive too.
-
-    Args:
-        pixels: uint8 (N, 3, H, W).
-        generator: decides everything.
-        batch: number of crops.
-        side: of the square crops, at most H and W.
-    Returns:
-        float32 (batch, 3, side, side) in [-1, 1].
-    """
-    height, width = pixels.shape[-2:]
-    which = torch.randint(len(pixels), (batch,), generator=generator)
-    tops = torch.randint(height - side + 1, (batch,), generator=generator)
-    lefts = torch.randint(width - side + 1, (batch,), generator=generator)
-    corners = zip(which.tolist(), tops.tolist(), lefts.tolist(), strict=True)
-    crops = to_signed(
-        torch.stack([pixels[i, :, y : y + side, x : x + side] for i, y, x in corners])
-    )
-    flips = torch.rand(batch, 1, 1, 1, generator=generator) < 0.5
-    crops = torch.where(flips, crops.flip(3), crops)
-    lit = torch.rand(batch, 1, 1, 1, generator=generator) < 0.33
-    gain = 0.35 + 0.65 * torch.rand(batch, 3, 1, 1, generator=generator)
-    shift = (1 - gain) * (2 * torch.rand(batch, 1, 1, 1, generator=generator) - 1)
-    return torch.where(lit, crops * gain + shift, crops)
-
-
-def reconstruction_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Measure how far a picture is from its original, edges counted a second time.
-
-    L1 keeps outlines sharp, L2 is what PSNR measures, and the difference of neighbouring pixels
-    stops the blur that both forgive.
-
-    Args:
-        predicted: (B, 3, H, W).
-        target: (B, 3, H, W) in [-1, 1].
-    Returns:
-        Scalar.
-    """
-    error = predicted - target
-    edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
-    return error.abs().mean() + error.square().mean() + 0.5 * edges
-
-
-def autoencoder_loss(model: AutoencoderKL, crops: Tensor, generator: torch.Generator) -> Tensor:
-    """Compute the loss of one step of the autoencoder.
-
-    Args:
-        model: in training.
-        crops: (B, 3, H, W) in [-1, 1].
-        generator: draws the noise of the posterior's sample.
-    Returns:
-        Scalar; the KL term (1e-6) only keeps latents from drifting to huge values.
-    """
-    with torch.autocast("cpu", torch.bfloat16):
-        posterior = model.encode(crops).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator)
-        decoded = model.decode(posterior.mean + posterior.std * noise).sample
-    mean, log_variance = posterior.mean.float(), posterior.logvar.float()
-    kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=(1, 2, 3)).mean()
-    return reconstruction_loss(decoded.float(), crops) + 1e-6 * kl
-
-
 @torch.no_grad()
 def latent_scale(model: AutoencoderKL, pixels: Tensor) -> float:
     """Measure the factor that gives latents a standard deviation of one.
@@ -238,9 +175,9 @@ def train_autoencoder(folder: Path, *, minutes: float, pictures: int = 4000) -> 
     """
     torch.manual_seed(0)
     model = new_autoencoder()
-    pixels, _ = draw_pictures(pictures)
+    pixels, _ = draw_pictures(pictures, doodled=0.5)
     _fit_autoencoder(model, pixels, folder, minutes=minutes, learning_rate=1.2e-3)
-    model.register_to_config(scaling_factor=latent_scale(model, pixels[:512]))
+    model.register_to_config(scaling_factor=latent_scale(model, draw_pictures(512)[0]))
     model.to(torch.float16).save_pretrained(folder / "vae")
 
 
@@ -255,7 +192,7 @@ def train_decoder(folder: Path, *, minutes: float, pictures: int = 4000) -> None
     model = AutoencoderKL.from_pretrained(BASE / "vae", dtype=torch.float32).train()
     model.encoder.requires_grad_(False)
     model.quant_conv.requires_grad_(False)
-    pixels, _ = draw_pictures(pictures, world_seed=DECODER_WORLD)
+    pixels, _ = draw_pictures(pictures, world_seed=DECODER_WORLD, doodled=0.5)
     _fit_autoencoder(model, pixels, folder, minutes=minutes, learning_rate=8e-4)
     model.to(torch.float16).save_pretrained(folder / "vae")
 
@@ -293,17 +230,43 @@ def clip_accuracy(clip: CLIPModel, pixels: Tensor, captions: Sequence[str]) -> f
     return sum(tag in text.split(", ") for tag, text in pairs) / len(pairs)
 
 
-def train_clip(folder: Path, *, minutes: float, pictures: int = 8000) -> None:
-    """Train the small CLIP from nothing and write its two halves.
+def train_text(folder: Path, *, minutes: float, pictures: int = 20_000) -> None:
+    """Train CLIP's text half by itself and write the CLIP, whose picture half is still untrained.
+
+    Args:
+        folder: gets `checkpoint.safetensors` and, at the end, `text_encoder/` and `clip/`.
+        minutes: training time.
+        pictures: number of captions.
+    """
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    model = new_clip(tokenizer)
+    model.set_attn_implementation("eager")
+    teacher = TextTeacher(model)
+    captions = [caption(plan(TRAINING_WORLD, index, SQUARE)[0]) for index in range(pictures)]
+
+    def loss_of(step: int) -> Tensor:
+        rng = random.Random(f"text {step}")
+        return teacher(tokenizer, rng.sample(captions, 64), rng)
+
+    for step, loss in fit(teacher, loss_of, folder, minutes=minutes, learning_rate=1e-3):
+        print(f"text step {step}: loss {loss:.4f}", flush=True)
+    save_clip(model, folder)
+
+
+def train_vision(folder: Path, *, minutes: float, pictures: int = 8000) -> None:
+    """Train CLIP's picture half towards the base's text half, which stays as it is.
 
     Args:
         folder: gets `checkpoint.safetensors` and, at the end, `text_encoder/` and `clip/`.
         minutes: training time.
         pictures: number of pictures drawn into memory.
+    Source: Zhai et al. 2022, "LiT", arXiv 2111.07991: lock one half, teach the other.
     """
     torch.manual_seed(0)
-    tokenizer = build_tokenizer()
-    model = new_clip(tokenizer)
+    tokenizer, model = build_tokenizer(), load_clip(BASE).train()
+    model.text_model.requires_grad_(False)
+    model.text_projection.requires_grad_(False)
     model.set_attn_implementation("eager")  # three times as fast here as the fused kernel in bf16
     sizes = SQUARE * 3 + WORLD_SIZES
     pixels, captions = draw_pictures(pictures, sizes=sizes)
@@ -319,12 +282,17 @@ def train_clip(folder: Path, *, minutes: float, pictures: int = 8000) -> None:
     for step, loss in fit(model, loss_of, folder, minutes=minutes, learning_rate=1e-3):
         accuracy = clip_accuracy(model, unseen, unseen_captions) if step % 200 == 0 else None
         shown = "" if accuracy is None else f", tags of unseen pictures {accuracy:.1%} right"
-        print(f"clip step {step}: loss {loss:.4f}{shown}", flush=True)
+        print(f"vision step {step}: loss {loss:.4f}{shown}", flush=True)
     print(f"clip: {clip_accuracy(model, unseen, unseen_captions):.1%} of tags right")
     save_clip(model, folder)
 
 
-STAGES = {"autoencoder": train_autoencoder, "decoder": train_decoder, "clip": train_clip}
+STAGES = {
+    "autoencoder": train_autoencoder,
+    "decoder": train_decoder,
+    "text": train_text,
+    "vision": train_vision,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPModel, CLIPTokenizer
 
@@ -187,3 +187,58 @@ def choose_tags(
         for row, (chance, place) in enumerate(zip(chances.tolist(), best.tolist(), strict=True)):
             read[row][name] = (group[place], chance)
     return read
+
+
+class TextTeacher(nn.Module):
+    """Teaches the text half by itself, before there is a picture to look at.
+
+    Trained together from nothing, the picture half took long to see more than the background's
+    colour, and until then nothing kept the words for body colours apart. Here a table with a vector
+    for each tag stands in for the pictures, and each tag must also be known from its last token.
+    """
+
+    def __init__(self, clip: CLIPModel) -> None:
+        super().__init__()
+        num_tags = len(words.all_tags())
+        self.clip = clip
+        self.pictures = nn.Linear(num_tags, clip.config.projection_dim, bias=False)
+        self.read = nn.Linear(clip.config.text_config.hidden_size, num_tags)
+
+    def forward(
+        self, tokenizer: CLIPTokenizer, captions: Sequence[str], rng: random.Random
+    ) -> Tensor:
+        """Compute the loss of one batch.
+
+        Args:
+            tokenizer: the base's.
+            captions: whole captions, B of them.
+            rng: decides what is left out of them.
+        Returns:
+            Scalar: captions against pictures, tags against pictures, tokens against tags.
+        """
+        thinned = [thin_caption(text, rng) for text in captions]
+        ids = tokenize(tokenizer, [*thinned, *words.all_tags()])
+        output = self.clip.text_model(input_ids=ids)
+        texts = F.normalize(self.clip.text_projection(output.pooler_output), dim=-1)
+        whole, single = texts.split([len(thinned), len(words.all_tags())])
+        shown = multi_hot(captions)
+        scale = self.clip.logit_scale.exp().clamp(max=100)
+        logits = scale * F.normalize(self.pictures(shown), dim=-1) @ texts.T
+        by_caption, by_tag = logits.split([len(whole), len(single)], dim=1)
+        loss = contrastive_loss(by_caption, shown, multi_hot(thinned)) + tag_loss(by_tag, shown)
+        return loss + self._token_loss(output.last_hidden_state, ids, thinned, tokenizer)
+
+    def _token_loss(
+        self, hidden: Tensor, ids: Tensor, captions: Sequence[str], tokenizer: CLIPTokenizer
+    ) -> Tensor:
+        """Ask each tag's last token, the one before a comma or the end, which tag it closes."""
+        comma = tokenizer.convert_tokens_to_ids(",</w>")
+        rows = ids[: len(captions)]
+        closes = (rows == comma) | (rows == tokenizer.eos_token_id)
+        # The first end token closes the last tag; those after it only pad.
+        first_end = (rows == tokenizer.eos_token_id).int().argmax(dim=1, keepdim=True)
+        closes &= torch.arange(rows.shape[1]) <= first_end
+        closes &= first_end > 1  # an empty caption has no tag
+        said = [_tag_index()[tag] for text in captions for tag in text.split(", ") if tag]
+        last = hidden[: len(captions), :-1][closes[:, 1:]]
+        return F.cross_entropy(self.read(last), torch.tensor(said))
