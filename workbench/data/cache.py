@@ -169,7 +169,7 @@ class LatentCache:
                     if position + LOOKAHEAD < len(batches):
                         later = batches[position + LOOKAHEAD][1]
                         waiting.append(pool.submit(self._pixels, later))
-                    self._encode(batch, flips, pixels, encode)
+                    self._encode(batch, flips, pixels=pixels, encode=encode)
                     done += len(batch)
                     yield done, len(wanted)
             finally:
@@ -229,6 +229,7 @@ class LatentCache:
         self,
         batch: Sequence[int],
         flips: tuple[bool, ...],
+        *,
         pixels: Tensor,
         encode: Callable[[Tensor], tuple[Tensor, Tensor]],
     ) -> None:

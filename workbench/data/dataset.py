@@ -97,7 +97,8 @@ class Dataset:
             return record
         subset = self.settings.subsets[record.subset]
         number = record.number + epoch * world_length(subset)
-        return world_record(subset, record.subset, number, (record.width, record.height))
+        size = (record.width, record.height)
+        return world_record(subset, record.subset, number=number, size=size)
 
     def open(self, record: Record) -> Image.Image:
         """Decode a picture.

@@ -78,7 +78,7 @@ def _read_world(subset: Subset, position: int, buckets: BucketSettings) -> Readi
     count = world_length(subset)
 
     def record(index: int) -> Record:
-        return world_record(subset, position, index, sizes[index % len(sizes)])
+        return world_record(subset, position, number=index, size=sizes[index % len(sizes)])
 
     return Reading(
         Computed(count, record),

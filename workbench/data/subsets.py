@@ -96,12 +96,27 @@ class Computed(Sequence[T], Generic[T]):
 
 
 def world_length(subset: Subset) -> int:
-    """Pictures in one epoch of a drawn world."""
+    """Say how many pictures one epoch of a drawn world has.
+
+    Args:
+        subset: whose path is critters:world.
+    Returns:
+        `num_images`, 10,000 where it is left out.
+    """
     return subset.num_images or 10_000
 
 
-def world_record(subset: Subset, position: int, number: int, size: tuple[int, int]) -> Record:
-    """The record of one picture of a drawn world, without drawing it."""
+def world_record(subset: Subset, position: int, *, number: int, size: tuple[int, int]) -> Record:
+    """Describe one picture of a drawn world without drawing it.
+
+    Args:
+        subset: whose path is critters:world.
+        position: of the subset in the recipe.
+        number: which picture of the world.
+        size: width and height, px.
+    Returns:
+        Its record.
+    """
     attributes, *_ = plan(subset.seed, number, (size,))
     name, words = f"world-{number:07d}", critter_caption(attributes)
     return Record(name, None, None, *size, words, position, subset.repeats, number)
