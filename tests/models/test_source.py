@@ -202,6 +202,14 @@ def test_folders_of_other_models_are_refused(tiny_sd: Path, tmp_path: Path) -> N
     refused(inpainting, r"takes 9 channels and gives 4, so it is made for inpainting")
 
 
+def test_an_inpainting_file_is_refused(tiny_sd: Path, tiny_sd_file: Path, tmp_path: Path) -> None:
+    tensors = load_file(tiny_sd_file)
+    tensors["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(16, 9, 3, 3)
+    path = tmp_path / "inpainting.safetensors"
+    save_file(tensors, path)
+    refused(path, r"takes 9 channels in place of 4, so it is made for inp", config=str(tiny_sd))
+
+
 def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
     refused(tmp_path / "none", r"base\.path '.*none' does not exist; give", SettingsError)
     refused(Path("owner/none.safetensors"), r"does not exist", SettingsError)
@@ -296,6 +304,7 @@ def test_another_autoencoder_comes_from_any_layout(
 
 def test_an_autoencoder_that_is_not_there_is_named(tiny_sd: Path, tmp_path: Path) -> None:
     refused(tiny_sd, re.escape(f"base.vae {str(tmp_path)!r}"), SettingsError, vae=str(tmp_path))
+    refused(tiny_sd, r"base\.vae '/none' must be a folder", SettingsError, vae="/none")
 
 
 def test_legacy_hash_of_a_short_file_is_that_of_nothing(tmp_path: Path) -> None:

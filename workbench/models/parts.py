@@ -13,7 +13,7 @@ from torch import nn
 from workbench import store
 from workbench.models.base import BaseSettings, FromScratch
 from workbench.models.clip import END, clip_tokenizer
-from workbench.models.source import PARTS, Source, weight_files
+from workbench.models.source import PARTS, REPOSITORY, Source, weight_files
 from workbench.quiet import hush
 from workbench.seeds import derive, generator
 from workbench.settings import SettingsError
@@ -186,12 +186,15 @@ def _vae_path(source: Source, settings: BaseSettings) -> tuple[Path | None, Path
     if path.is_file():
         store.read_header(path)
         return path, path
-    if not path.exists() and settings.vae.count("/") == 1:
+    if not path.exists() and REPOSITORY.fullmatch(settings.vae):
         from workbench.models.hub import fetch
 
         path = fetch(settings.vae, ("", "vae"))
     folder = path / "vae" if (path / "vae").is_dir() else path
-    if not weight_files(folder.parent, folder.name)[1]:
+    files = weight_files(folder.parent, folder.name)[1]
+    for file in files:
+        store.read_header(file)
+    if not files:
         raise SettingsError(
             f"base.vae {settings.vae!r} must be a folder with config.json and "
             "diffusion_pytorch_model.safetensors, or a .safetensors file; nothing such is there"
@@ -263,6 +266,7 @@ def _explained(path: Path, config: Path) -> Iterator[None]:
         if isinstance(error, FileRefused):
             raise
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        reason = reason.partition(". If you want to")[0]
         if "meta tensor" in reason:  # how diffusers meets weights that the file does not hold
             reason = "some weights are missing"
         raise FileRefused(

@@ -17,7 +17,7 @@ PARTS = {
     "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2"),
 }
 _NAMES = {"sd": "Stable Diffusion 1.x or 2.x", "sdxl": "Stable Diffusion XL"}
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 # Keys that only one kind of single file has, and what it is; the first that matches counts.
 _UNSUPPORTED = (
@@ -27,24 +27,15 @@ _UNSUPPORTED = (
     ("control_model.", "a ControlNet"),
     ("conditioner.embedders.0.model.", "the SDXL refiner"),
 )
-# Where the parts lie in a single file of each version.
-_FILE_PREFIXES = {
-    "sd1": {
-        "unet": "model.diffusion_model.",
-        "vae": "first_stage_model.",
-        "text_encoder": "cond_stage_model.transformer.",
-    },
-    "sd2": {
-        "unet": "model.diffusion_model.",
-        "vae": "first_stage_model.",
-        "text_encoder": "cond_stage_model.model.",
-    },
+# Where the parts lie in a single file of each version; the text encoders tell versions apart.
+_SHARED_PREFIXES = {"unet": "model.diffusion_model.", "vae": "first_stage_model."}
+_TEXT_PREFIXES = {
     "sdxl": {
-        "unet": "model.diffusion_model.",
-        "vae": "first_stage_model.",
         "text_encoder": "conditioner.embedders.0.transformer.",
         "text_encoder_2": "conditioner.embedders.1.model.",
     },
+    "sd2": {"text_encoder": "cond_stage_model.model."},
+    "sd1": {"text_encoder": "cond_stage_model.transformer."},
 }
 
 
@@ -125,7 +116,7 @@ def _resolve(name: str) -> Path:
         return path
     if path.suffix.lower() in store.PICKLE_EXTENSIONS or path.is_file():
         return path
-    if _REPOSITORY.fullmatch(name) and path.suffix != ".safetensors":
+    if REPOSITORY.fullmatch(name) and path.suffix != ".safetensors":
         from workbench.models.hub import fetch
 
         return fetch(name)
@@ -157,10 +148,9 @@ def _recognise_folder(folder: Path) -> tuple[Source, str]:
             f"{config.get('out_channels')}, so it is made for inpainting or depth; "
             "choose the text-to-image model that it was made from"
         )
-    width = config.get("cross_attention_dim")
     evidence = (
         f"unet/config.json has addition_embed_type {config.get('addition_embed_type')!r} and "
-        f"cross_attention_dim {width}"
+        f"cross_attention_dim {config.get('cross_attention_dim')}"
     )
     if config.get("addition_embed_type") == "text_time":
         if not (folder / "text_encoder" / "config.json").exists():
@@ -172,30 +162,25 @@ def _recognise_folder(folder: Path) -> tuple[Source, str]:
 def _recognise_file(path: Path, config: str | None) -> tuple[Source, str]:
     metadata, tensors = store.read_header(path)
     version, evidence = _file_version(path, set(tensors))
-    shape = tensors.get("model.diffusion_model.input_blocks.0.0.weight", ("", (0, 4)))[1]
-    if shape[1] not in (4, 8, 16):
-        raise FileRefused(
-            f"{path}: the U-Net takes {shape[1]} channels, so it is made for inpainting or depth; "
-            "choose the text-to-image model that it was made from"
-        )
     folder = Path(config).expanduser() if config else CONFIGS / version
     if not (folder / "unet" / "config.json").exists():
         raise SettingsError(
             f"base.config {str(folder)!r} must be a diffusers folder: unet/config.json is missing"
         )
+    expected = store.read_json(folder / "unet" / "config.json").get("in_channels")
+    _, shape = tensors.get("model.diffusion_model.input_blocks.0.0.weight", ("", ()))
+    if len(shape) == 4 and shape[1] != expected:
+        raise FileRefused(
+            f"{path}: the U-Net takes {shape[1]} channels in place of {expected}, so it is made "
+            "for inpainting or depth; choose the text-to-image model that it was made from"
+        )
     return Source(path, folder, version, _file_scheduler(metadata, set(tensors))), evidence
 
 
 def _file_version(path: Path, names: set[str]) -> tuple[str, str]:
-    def first(prefix: str) -> str | None:
-        return next((name for name in sorted(names) if name.startswith(prefix)), None)
-
-    for version, prefix in (
-        ("sdxl", "conditioner.embedders.1.model."),
-        ("sd2", "cond_stage_model.model."),
-        ("sd1", "cond_stage_model.transformer."),
-    ):
-        if key := first(prefix):
+    for version, prefixes in _TEXT_PREFIXES.items():
+        _, last = max(prefixes.items())  # of SDXL the second: the first alone is not enough
+        if key := next((name for name in sorted(names) if name.startswith(last)), None):
             return version, f"it holds {key}"
     for mark, kind in _UNSUPPORTED:
         if key := next((name for name in sorted(names) if mark in name), None):
@@ -225,7 +210,7 @@ def _file_scheduler(metadata: dict[str, str], names: set[str]) -> dict[str, Any]
 def _require_parts(source: Source, parts: list[str]) -> None:
     if source.is_file:
         _, tensors = store.read_header(source.path)
-        prefixes = _FILE_PREFIXES[source.version]
+        prefixes = _SHARED_PREFIXES | _TEXT_PREFIXES[source.version]
         missing = [p for p in parts if not any(name.startswith(prefixes[p]) for name in tensors)]
     else:
         missing = [part for part in parts if not _sound_weights(source.path, part)]
