@@ -1,4 +1,4 @@
-"""Every setting of a run as one frozen tree, composed from the settings beside the code they steer."""
+"""Every setting of a run as one frozen tree, composed of settings that live beside their code."""
 
 import hashlib
 import json

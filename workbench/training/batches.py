@@ -93,7 +93,9 @@ class Batches:
             latents=self._latents(records, flips, micro_batch),
             captions=captions,
             text=None if self.trains_text else self.encode(captions),
-            sizes=tuple(self.size(record, flipped) for record, flipped in zip(records, flips, strict=True)),
+            sizes=tuple(
+                self.size(record, flipped) for record, flipped in zip(records, flips, strict=True)
+            ),
         )
 
     def plain_caption(self, record: int) -> str:

@@ -147,7 +147,8 @@ def steps(trainer: "Trainer", start: int) -> Iterator[tuple[Step, StepResult]]:
 def _blame(trainer: "Trainer", batches: "list[Batch]", loss: float, norm: float) -> str:
     """Say which images the step that failed had seen."""
     records = [record for batch in batches for record in batch.records]
-    broken = [r for b in batches for r, x in zip(b.records, b.latents) if not x.isfinite().all()]
+    pairs = [pair for b in batches for pair in zip(b.records, b.latents, strict=True)]
+    broken = [record for record, latents in pairs if not latents.isfinite().all()]
     names = [trainer.dataset.records[r].name for r in dict.fromkeys(broken or records)]
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     cause = "their latents are not finite" if broken else "the images of this step"

@@ -169,14 +169,15 @@ def describe(trainer: Trainer, step: int) -> dict[str, str]:
     Returns:
         Header fields, all strings.
     """
-    recipe, dataset = trainer.recipe, trainer.dataset
-    version, _ = trainer.family.version
+    recipe = trainer.recipe
+    version, architecture = trainer.family.version
     known = trainer.family.identity["hashes"]
     names = {"legacy": "sd_model_hash", "sha256": "new_sd_model_hash"}  # of a single file
     side = recipe.data.buckets.resolution
     return metadata(
         output_name=recipe.name,
         base_version=version,
+        architecture=architecture,
         base_name=Path(recipe.base.path).name,
         resolution=(side, side),
         prediction=trainer.family.prediction_type,

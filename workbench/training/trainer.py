@@ -247,16 +247,29 @@ def _trainer(
     )
 
 
+def processes() -> Any:
+    """The processes that train together, as torchrun or accelerate launched them.
+
+    Returns:
+        accelerate's `PartialState`: rank, number of processes, device.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    # The other processes wait while the first fills the caches and draws the samples.
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(hours=12))
+
+
 def _accelerator(recipe: Recipe) -> Any:
     """Device, precision and processes, as the environment and the recipe say."""
-    from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
+    from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs
 
     precision = recipe.training.precision
     # accelerate keeps the first precision of a process for ever; each run brings its own.
     AcceleratorState._reset_state()
-    device = PartialState().device
+    device = processes().device
     if precision == "float16" and device.type == "cpu":
         raise SettingsError(
             "training.precision must be float32 or bfloat16 on a CPU, got 'float16'; "
@@ -269,16 +282,13 @@ def _accelerator(recipe: Recipe) -> Any:
                 "; use float16"
             )
     torch.use_deterministic_algorithms(recipe.training.deterministic)
-    text_learns = getattr(recipe.adapter, "text_encoder", False)
     return Accelerator(
         mixed_precision=_MIXED[precision],
         log_with=list(recipe.trackers) or None,
         project_dir=str(Path(recipe.output.folder) / recipe.name / "trackers"),
         kwargs_handlers=[
-            # The other processes wait while the first fills the caches and draws the samples.
-            InitProcessGroupKwargs(timeout=timedelta(hours=12)),
-            # The text encoder's last layers may be skipped, so some gradients never come.
-            DistributedDataParallelKwargs(find_unused_parameters=bool(text_learns)),
+            # With clip_skip the text encoder's last layers answer nothing and get no gradient.
+            DistributedDataParallelKwargs(find_unused_parameters=recipe.base.clip_skip > 0),
         ],
     )
 

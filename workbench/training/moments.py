@@ -1,0 +1,270 @@
+"""What happens beside the steps: progress, requests, saving, validating, sampling.
+
+Each is a generator of events that every process enters; the first process acts, the others wait.
+"""
+
+import math
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from workbench import store
+from workbench.records import checkpoint
+from workbench.records.events import (
+    Continued,
+    Event,
+    Paused,
+    Progress,
+    Sampled,
+    SampledPicture,
+    Saved,
+    Warned,
+)
+from workbench.records.sampling import evaluating, sample, save_pictures
+from workbench.training import loop, saving
+
+if TYPE_CHECKING:
+    from workbench.training.run import Run
+
+_STILL_STEPS = 20  # so many steps without any gradient mean that nothing is being trained
+_REQUESTS = ("stop", "pause", "save-now", "sample-now", "terminate", "time-up")
+
+
+def progress(run: "Run", epoch: int, result: loop.StepResult) -> Progress:
+    """What the last step came to, with rates and the time that is left.
+
+    Args:
+        run: under way.
+        epoch: of the step.
+        result: of the step.
+    Returns:
+        The event; trackers are told the same.
+    """
+    trainer = run.trainer
+    rate = run.rate.after(run.seconds)
+    rates = {group["name"]: group["lr"] for group in trainer.optimizer.param_groups}
+    traces = dict(run.recipe.optimizer.traces(trainer.optimizer.optimizer))
+    if trainer.ema is not None:
+        traces["ema_decay"] = trainer.ema.decay
+    if trainer.num_overflows:
+        traces["overflows"] = trainer.num_overflows
+    event = Progress(
+        step=run.step,
+        epoch=epoch,
+        loss=result.loss,
+        learning_rates=rates,
+        gradient_norm=result.gradient_norm,
+        steps_per_s=rate,
+        images_per_s=rate * result.num_samples * trainer.accelerator.num_processes,
+        eta_s=_eta_s(run, rate),
+        traces=traces,
+    )
+    if run.recipe.trackers:
+        values = {"loss": event.loss, "gradient_norm": result.gradient_norm} | traces
+        trainer.accelerator.log(values | {f"lr/{k}": v for k, v in rates.items()}, run.step)
+    return event
+
+
+def _eta_s(run: "Run", rate: float) -> float | None:
+    ends = []
+    if run.trainer.total_steps is not None and rate > 0:
+        ends.append((run.trainer.total_steps - run.step) / rate)
+    if run.recipe.length.minutes is not None:
+        ends.append(60 * run.recipe.length.minutes - run.seconds)
+    return max(0.0, min(ends)) if ends else None
+
+
+def watch(run: "Run", result: loop.StepResult) -> Iterator[Event]:
+    """Count overflows, and say once when nothing is being trained."""
+    run.trainer.num_overflows += result.overflowed
+    rates = [group["lr"] for group in run.trainer.optimizer.param_groups]
+    moving = result.gradient_norm > 0 and any(rate > 0 for rate in rates)
+    run.num_still = 0 if moving else run.num_still + 1
+    if run.num_still == _STILL_STEPS:
+        cause = "every gradient" if result.gradient_norm == 0 else "every learning rate"
+        yield Warned(
+            id="not-training",
+            message=f"{cause} was zero for {_STILL_STEPS} steps: nothing is being trained",
+            fix="look at adapter.groups, optimizer.learning_rate and the schedule's warm-up",
+            step=run.step,
+        )
+
+
+def requests(run: "Run") -> Generator[Event, None, frozenset[str]]:
+    """What is asked of the run now, the same in every process; waits out a pause."""
+    requests = _agreed(run, _pending(run))
+    if "pause" in requests:
+        yield from save_checkpoint(run)
+        yield Paused(step=run.step)
+        while "pause" in requests and not requests & {"stop", "terminate"}:
+            time.sleep(0.2)
+            requests = _agreed(run, _pending(run))
+        yield Continued(step=run.step)
+    return requests
+
+
+def _pending(run: "Run") -> frozenset[str]:
+    asked = {"stopped": "stop", "terminated": "terminate"}.get(run.asked or "")
+    lying = run.control.pending() if run.trainer.rank == 0 else frozenset()
+    minutes = run.recipe.length.minutes
+    late = minutes is not None and run.seconds >= 60 * minutes
+    return frozenset(lying) | ({asked} if asked else set()) | ({"time-up"} if late else set())
+
+
+def _agreed(run: "Run", requests: frozenset[str]) -> frozenset[str]:
+    """What any process was asked is asked of all."""
+    accelerator = run.trainer.accelerator
+    if accelerator.num_processes == 1:
+        return requests
+    names = _REQUESTS
+    flags = torch.tensor([float(name in requests) for name in names], device=accelerator.device)
+    agreed = accelerator.reduce(flags, reduction="sum").tolist()
+    return frozenset(name for name, flag in zip(names, agreed, strict=True) if flag > 0)
+
+
+def cadence(run: "Run", requests: frozenset[str], *, last: bool) -> Iterator[Event]:
+    """Save, validate and sample when it is time, or asked; save before anything can fail."""
+    recipe, total = run.recipe, run.trainer.total_steps
+    fifth = math.ceil(total / 5) if total else 500
+    tenth = math.ceil(total / 10) if total else 250
+    if last or "save-now" in requests or _due(run, recipe.training.checkpoint_every or fifth):
+        yield from save_checkpoint(run)
+    if _due(run, recipe.training.lora_every) or "save-now" in requests:
+        yield from save_lora(run, final=False)
+    leaving = last and "terminate" not in requests
+    if leaving or _due(run, recipe.validation.every_steps or tenth):
+        yield from validate(run)
+    if not last and ("sample-now" in requests or _due(run, recipe.sampling.every_steps)):
+        yield from draw_samples(run)
+    if run.trainer.rank == 0:
+        run.control.clear("save-now", "sample-now", "stop")
+
+
+def _due(run: "Run", every: int | None) -> bool:
+    return every is not None and run.step % every == 0
+
+
+def save_checkpoint(run: "Run") -> Iterator[Event]:
+    """Save; a full disk pauses the run instead of ending it."""
+    trainer, before = run.trainer, time.monotonic()
+    if trainer.rank == 0:
+        while True:
+            try:
+                path = saving.save_checkpoint(trainer, run.folder, run.step, seconds=run.seconds)
+                break
+            except checkpoint.DiskFull as error:
+                yield from _wait_for_space(run, error)
+        yield Saved(
+            step=run.step,
+            path=run.inside(path),
+            num_bytes=_size(path),
+            seconds=time.monotonic() - before,
+        )
+    trainer.accelerator.wait_for_everyone()
+
+
+def _wait_for_space(run: "Run", error: checkpoint.DiskFull) -> Iterator[Event]:
+    yield Warned(id="disk-full", message=str(error), fix="free the space; the run then goes on")
+    yield Paused(step=run.step, reason="disk full")
+    while store.free_bytes(run.folder) < error.needed_bytes:
+        if _pending(run) & {"stop", "terminate"}:
+            raise error
+        time.sleep(2)
+    yield Continued(step=run.step)
+
+
+def save_lora(run: "Run", *, final: bool) -> Iterator[Event]:
+    """Write the LoRA file.
+
+    Args:
+        run: under way.
+        final: the run's result, under its own name; otherwise one along the way.
+    Yields:
+        `Saved`.
+    """
+    if run.trainer.rank == 0:
+        before = time.monotonic()
+        name = run.final_lora.stem + ("" if final else f"-step{run.step:06d}")
+        path = saving.save_lora(
+            run.trainer, run.final_lora.with_name(f"{name}.safetensors"), run.step
+        )
+        yield Saved(
+            step=run.step,
+            path=run.inside(path),
+            what="lora",
+            final=final,
+            num_bytes=_size(path),
+            seconds=time.monotonic() - before,
+        )
+    run.trainer.accelerator.wait_for_everyone()
+
+
+def validate(run: "Run") -> Iterator[Event]:
+    """Measure the stable loss.
+
+    Args:
+        run: under way.
+    Yields:
+        One `Validated` a split.
+    """
+    trainer = run.trainer
+    if trainer.rank == 0:
+        with evaluating(trainer.family), trainer.showing():
+            losses = trainer.stable_loss.measure(trainer.stable_losses)
+        yield from trainer.stable_loss.events(run.step, losses)
+    trainer.accelerator.wait_for_everyone()
+
+
+def draw_samples(run: "Run", *, base: bool = False) -> Iterator[Event]:
+    """Draw the fixed prompts; a device too full for it costs the pictures, not the run."""
+    trainer, settings = run.trainer, run.recipe.sampling
+    if trainer.rank == 0 and settings.prompts:
+        before = time.monotonic()
+        folder = run.folder / "samples" / ("base" if base else f"step-{run.step:06d}")
+        try:
+            with trainer.adapter.strength(0 if base else 1), trainer.showing():
+                pictures = sample(trainer.family, settings, prompts=run.prompts())
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            yield Warned(
+                id="sampling-memory",
+                message="the device has no room left for sampling; training goes on",
+                fix="lower sampling.batch_size or the size of the samples",
+                step=run.step,
+            )
+            return
+        paths = save_pictures(pictures, folder)
+        shown = tuple(
+            SampledPicture(prompt=picture.prompt, seed=picture.seed, path=run.inside(path))
+            for picture, path in zip(pictures, paths, strict=True)
+        )
+        seconds = time.monotonic() - before
+        yield Sampled(step=run.step, pictures=shown, base=base, seconds=seconds)
+    trainer.accelerator.wait_for_everyone()
+
+
+class Rate:
+    """Steps a second over the recent past."""
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+
+    def after(self, seconds: float) -> float:
+        """Count one step.
+
+        Args:
+            seconds: training time so far.
+        Returns:
+            Steps a second over the last fifty steps; 0 after the first.
+        """
+        self._times = [*self._times[-50:], seconds]
+        span = self._times[-1] - self._times[0]
+        return (len(self._times) - 1) / span if span > 0 else 0.0
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [x for x in path.rglob("*") if x.is_file()]
+    return sum(file.stat().st_size for file in files)

@@ -1,0 +1,159 @@
+"""The stages of a run: begin or go on, step until an end comes, end."""
+
+import time
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Literal
+
+from workbench.data.loader import Step
+from workbench.records import checkpoint
+from workbench.records.events import Event, Finished, Preparing, Resumed, Started, Warned
+from workbench.records.sampling import evaluating
+from workbench.settings import SettingsError
+from workbench.training import loop, moments, saving
+from workbench.training.trainer import assemble
+
+if TYPE_CHECKING:
+    from workbench.training.run import Run
+
+Reason = Literal["complete", "stopped", "terminated"]
+
+
+def stages(run: "Run") -> Iterator[Event]:
+    """Prepare, begin or go on, train, end.
+
+    Args:
+        run: its trainer is assembled here.
+    Yields:
+        Events, not yet recorded.
+    """
+    run.trainer = yield from assemble(run.recipe)
+    if run.recipe.trackers:
+        run.trainer.accelerator.init_trackers(run.recipe.name)
+    yield from begin(run) if run.loaded is None else go_on(run, run.loaded)
+    reason = yield from steps(run)
+    yield from end(run, reason)
+
+
+def begin(run: "Run") -> Iterator[Event]:
+    """Say what will happen, and keep the base's pictures and losses while there is a base."""
+    trainer = run.trainer
+    yield Started(
+        run=run.recipe.name,
+        recipe_hash=run.recipe.hash(),
+        total_steps=trainer.total_steps or 0,
+        steps_per_epoch=trainer.loader.steps_per_epoch,
+        num_images=len(trainer.train_records),
+        num_held_out=len(trainer.held_out),
+        device=str(trainer.family.device),
+        precision=run.recipe.training.precision,
+        num_processes=trainer.accelerator.num_processes,
+        versions=checkpoint.versions(),
+    )
+    yield from data_warnings(run)
+    if trainer.rank == 0:
+        yield Preparing(stage="measuring the base", done=0, total=1)
+        with evaluating(trainer.family), trainer.adapter.strength(0):
+            trainer.stable_loss.measure_base(trainer.stable_losses)
+    yield from moments.draw_samples(run, base=True)
+
+
+def go_on(run: "Run", loaded: checkpoint.Loaded) -> Iterator[Event]:
+    """Put the checkpoint back, and say what is not as it was."""
+    trainer = run.trainer
+    cursor = saving.restore(trainer, loaded)
+    total = trainer.total_steps
+    if total is not None and loaded.step >= total:
+        raise SettingsError(
+            f"{run.folder} is already complete at step {loaded.step}; "
+            "extend it with length.steps=+500"
+        )
+    if cursor["dataset"] != trainer.dataset.fingerprint() and not run.accept:
+        saving.refuse_changes(["the images or captions differ from those of the checkpoint"])
+    run.step, run.seconds = loaded.step, cursor["seconds"]
+    yield Resumed(
+        step=run.step,
+        total_steps=total or 0,
+        checkpoint=run.inside(loaded.path),
+        set_aside=tuple(loaded.warnings),
+    )
+    now, before = trainer.family.identity["hashes"], cursor["base"]
+    if now != before:
+        yield Warned(
+            id="other-base",
+            message=f"the base is not the one the run began with: {before} then, {now} now",
+            fix="give base.path the model that the run began with",
+        )
+    yield from data_warnings(run)
+
+
+def data_warnings(run: "Run") -> Iterator[Event]:
+    """What was set aside from the data.
+
+    Args:
+        run: assembled.
+    Yields:
+        Warnings.
+    """
+    dataset = run.trainer.dataset
+    if dataset.set_aside:
+        named = "; ".join(f"{x.name!a}: {x.reason}" for x in dataset.set_aside[:5])
+        more = f" and {len(dataset.set_aside) - 5} more" if len(dataset.set_aside) > 5 else ""
+        yield Warned(
+            id="set-aside",
+            message=f"{len(dataset.set_aside)} files are not trained on: {named}{more}",
+            fix="`workbench buckets FOLDER` lists them all",
+        )
+    for note in dataset.notes:
+        yield Warned(id="data-note", message=note)
+
+
+def steps(run: "Run") -> Generator[Event, None, Reason]:
+    """Step until an end comes; returns why it ended."""
+    trainer = run.trainer
+    for module in trainer.adapter.modules.values():
+        module.train()
+    before = time.monotonic()
+    for step, result in _guarded(run):
+        now = time.monotonic()
+        run.seconds, before = run.seconds + now - before, now
+        run.step += 1
+        yield moments.progress(run, step.epoch, result)
+        yield from moments.watch(run, result)
+        requests = yield from moments.requests(run)
+        ending = _ending(run, requests)
+        yield from moments.cadence(run, requests, last=ending is not None)
+        if ending is not None:
+            return ending
+        before = time.monotonic()
+    raise AssertionError("the loader has no end")
+
+
+def _guarded(run: "Run") -> Iterator[tuple[Step, loop.StepResult]]:
+    """The loop's steps; says when weights are being changed, so that nothing half is saved."""
+    steps = loop.steps(run.trainer, run.step)
+    while True:
+        run.between_steps = False
+        done = next(steps)
+        run.between_steps = True
+        yield done
+
+
+def _ending(run: "Run", requests: frozenset[str]) -> Reason | None:
+    """Why the run ends here, if it does."""
+    total = run.trainer.total_steps
+    if "time-up" in requests or (total is not None and run.step >= total):
+        return "complete"
+    if "terminate" in requests:
+        return "terminated"
+    return "stopped" if "stop" in requests else None
+
+
+def end(run: "Run", reason: Reason) -> Iterator[Event]:
+    """Save before sampling; a run in a hurry only keeps its checkpoint."""
+    if reason != "terminated":
+        yield from moments.save_lora(run, final=reason == "complete")
+    if reason == "complete":
+        yield from moments.draw_samples(run)
+    run.trainer.accelerator.wait_for_everyone()
+    run.trainer.accelerator.end_training()
+    yield Finished(step=run.step, reason=reason)
