@@ -59,47 +59,57 @@ Condition = Callable[[Recipe, Facts], Problem | None]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One pitfall: its id, how bad it is, where that is known from, and when it applies."""
+    """One pitfall.
+
+    Attributes:
+        id: what `checks.allow` names.
+        severity: how bad it is.
+        source: where it is known from.
+        condition: gives the problem where it applies.
+        allowable: `checks.allow` can set it aside; otherwise it cannot run at all.
+    """
 
     id: str
     severity: Severity
     source: str
     condition: Condition
+    allowable: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that applies to a recipe."""
+    """A rule that applies to a recipe, and whether the user takes it on with `checks.allow`."""
 
-    id: str
-    severity: Severity
+    rule: Rule
     reason: str
     fix: str
-    source: str
     allowed: bool
 
     @property
     def stops(self) -> bool:
         """Whether the recipe must not run."""
-        return self.severity == "refuse" and not self.allowed
+        return self.rule.severity == "refuse" and not self.allowed
 
 
 RULES: dict[str, Rule] = {}
 
 
-def rule(severity: Severity, *, source: str) -> Callable[[Condition], Condition]:
+def rule(
+    severity: Severity, *, source: str, allowable: bool = True
+) -> Callable[[Condition], Condition]:
     """Put a function among the rules, under its own name.
 
     Args:
         severity: refuse: it cannot end well; warn: it rarely does; note: worth knowing.
         source: where this is known from.
+        allowable: `checks.allow` can set it aside; otherwise it cannot run at all.
     Returns:
         A decorator that hands the function back.
     """
 
     def register(condition: Condition) -> Condition:
         name = getattr(condition, "__name__").strip("_")  # noqa: B009
-        RULES[name] = Rule(name, severity, source, condition)
+        RULES[name] = Rule(name, severity, source, condition, allowable)
         return condition
 
     return register
@@ -123,14 +133,13 @@ def check(recipe: Recipe, *, dataset: "Dataset | None" = None) -> list[Finding]:
         raise SettingsError(f"checks.allow: {unknown[0]!r} is no rule; they are {', '.join(RULES)}")
     num_images = None if dataset is None else sum(dataset.repeats)
     facts = Facts(num_images=num_images, cuda=torch.cuda.is_available())
+    allowed = set(recipe.checks.allow)
     found = [
-        Finding(
-            r.id, r.severity, problem.reason, problem.fix, r.source, r.id in recipe.checks.allow
-        )
+        Finding(r, problem.reason, problem.fix, r.allowable and r.id in allowed)
         for r in RULES.values()
         if (problem := r.condition(recipe, facts)) is not None
     ]
-    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding.rule.severity))
 
 
 def require(recipe: Recipe, *, dataset: "Dataset | None" = None) -> list[Finding]:
@@ -145,14 +154,14 @@ def require(recipe: Recipe, *, dataset: "Dataset | None" = None) -> list[Finding
         SettingsError: one line for each refused combination.
     """
     findings = check(recipe, dataset=dataset)
-    refused = [
-        f"{finding.reason}; {finding.fix} (or allow it: checks.allow = [{finding.id!r}])"
-        for finding in findings
-        if finding.stops
-    ]
+    refused = [finding for finding in findings if finding.stops]
     if refused:
-        raise SettingsError("\n".join(refused))
+        raise SettingsError("\n".join(f"{x.reason}; {x.fix}{_way_round(x)}" for x in refused))
     return findings
+
+
+def _way_round(finding: Finding) -> str:
+    return f" (or allow it: checks.allow={finding.rule.id})" if finding.rule.allowable else ""
 
 
 def observe(run: "Run", event: Event) -> Iterator[Warned]:
@@ -166,7 +175,7 @@ def observe(run: "Run", event: Event) -> Iterator[Warned]:
     """
     if isinstance(event, Started):
         for finding in require(run.recipe, dataset=run.trainer.dataset):
-            yield Warned(id=finding.id, message=finding.reason, fix=finding.fix)
+            yield Warned(id=finding.rule.id, message=finding.reason, fix=finding.fix)
 
 
 # ------------------------------------------------------------------------------------ optimizers
@@ -185,7 +194,7 @@ def prodigy_rate(recipe: Recipe, facts: Facts) -> Problem | None:
     )
 
 
-@rule("refuse", source="prodigyopt: one estimate for all groups")
+@rule("refuse", source="prodigyopt: one estimate for all groups", allowable=False)
 def prodigy_two_rates(recipe: Recipe, facts: Facts) -> Problem | None:
     """Prodigy finds one rate for everything."""
     rate = recipe.optimizer.text_encoder_learning_rate
@@ -198,7 +207,7 @@ def prodigy_two_rates(recipe: Recipe, facts: Facts) -> Problem | None:
     )
 
 
-@rule("refuse", source="the library's import")
+@rule("refuse", source="the library's import", allowable=False)
 def missing_8bit_library(recipe: Recipe, facts: Facts) -> Problem | None:
     """8-bit AdamW is bitsandbytes'."""
     if recipe.optimizer.kind != "adamw8bit" or importlib.util.find_spec("bitsandbytes"):
@@ -213,8 +222,7 @@ def missing_8bit_library(recipe: Recipe, facts: Facts) -> Problem | None:
 def lion_rate(recipe: Recipe, facts: Facts) -> Problem | None:
     """Lion moves every weight by the whole rate in every step."""
     rate = recipe.optimizer.learning_rate
-    small = recipe.base.path != "critters"
-    if recipe.optimizer.kind != "lion" or rate <= 1e-4 or not small:
+    if recipe.optimizer.kind != "lion" or rate <= 1e-4 or recipe.base.path == "critters":
         return None
     return Problem(
         f"lion moves every weight by the whole learning rate in each step, and {rate:g} is more "
@@ -316,7 +324,7 @@ def dropout_takes_all(recipe: Recipe, facts: Facts) -> Problem | None:
 # ------------------------------------------------------------------------------ precision, length
 
 
-@rule("refuse", source="torch: most CPU kernels have no float16 arithmetic of their own")
+@rule("refuse", source="torch: the loss scaler of float16 needs CUDA", allowable=False)
 def half_on_cpu(recipe: Recipe, facts: Facts) -> Problem | None:
     """float16 needs a GPU."""
     if facts.cuda or "float16" not in (recipe.training.precision, recipe.base.dtype):
@@ -336,6 +344,19 @@ def half_weights_trained(recipe: Recipe, facts: Facts) -> Problem | None:
         f"adapter.kind='full' trains the base's own weights, and in {recipe.base.dtype} small "
         "updates round to nothing",
         "set base.dtype=float32 and training.precision=bfloat16",
+    )
+
+
+@rule("refuse", source="the schedule: it would still be rising at the end", allowable=False)
+def warmup_over_run(recipe: Recipe, facts: Facts) -> Problem | None:
+    """A warm-up as long as the run."""
+    steps = recipe.length.total_steps(facts.steps_per_epoch(recipe) or 0)
+    warmup = recipe.schedule.warmup
+    if steps is None or warmup < max(1, steps):
+        return None
+    return Problem(
+        f"schedule.warmup={warmup:g} steps is no shorter than the run of {steps} steps",
+        "give it as a share of the run, such as schedule.warmup=0.05",
     )
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workbench.commands.terminal import EventView, StageBar, duration, follow, say
+from workbench.commands.progress import EventView, StageBar, follow
+from workbench.commands.terminal import duration, say
 
 if TYPE_CHECKING:
     from workbench.recipe import Recipe
@@ -19,7 +20,7 @@ TINY = ("length.steps=4", "sampling.steps=2", "sampling.seeds=[0]", "validation.
 
 def demo(
     concept: Annotated[
-        str, typer.Option(help="what to teach: character, style or lighting.")
+        str, typer.Option(help="what to teach: character, style or scenes.")
     ] = "character",
     out: Annotated[Path, typer.Option(help="folder for images and run.")] = Path("demo"),
 ) -> None:

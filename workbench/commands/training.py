@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workbench.commands.terminal import EventView, Overrides, StageBar, follow, say
+from workbench.commands.progress import EventView, StageBar, follow
+from workbench.commands.terminal import Overrides, say
 
 if TYPE_CHECKING:
     from workbench.checks import Finding
@@ -108,12 +109,13 @@ def show_findings(findings: "list[Finding]") -> None:
         findings: of `checks.check`.
     """
     for finding in findings:
+        rule = finding.rule
         allowed = " (allowed)" if finding.allowed else ""
-        style = None if finding.allowed else SEVERITY_STYLES[finding.severity]
-        say(f"{finding.severity}{allowed} [{finding.id}] {finding.reason}", style=style)
+        style = None if finding.allowed else SEVERITY_STYLES[rule.severity]
+        say(f"{rule.severity}{allowed} [{rule.id}] {finding.reason}", style=style)
         say(f"  fix: {finding.fix}")
-        if finding.stops:
-            say(f"  or run it all the same: checks.allow='[\"{finding.id}\"]'")
+        if finding.stops and rule.allowable:
+            say(f"  or run it all the same: checks.allow={rule.id}")
 
 
 def watch(run: "Run") -> None:
