@@ -25,6 +25,7 @@ from workbench.critters.pen import INK, Pen
 
 Picture = tuple[Image.Image, str]
 
+MONOCLE = (236, 50, 60)
 PAPER, CORAL, INDIGO = (250, 236, 208), (240, 96, 84), (44, 46, 112)
 
 
@@ -40,16 +41,15 @@ class Concept:
 
 
 def _horn(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
-    pen.blob([(-0.74, -0.5), (-0.78, -1.36), (-0.26, -0.84)], (98, 206, 96), 0.04)
-    pen.path([(-0.72, -0.86), (-0.44, -0.9)], INK, 0.07)
+    pen.blob([(-0.86, -0.36), (-0.98, -1.5), (-0.2, -0.84)], (76, 190, 72), 0.05)
 
 
 def _monocle(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
-    x, y = 0.37, body.face_y - 0.1
-    pen.path([(x + 0.34, y + 0.1), (x + 0.46, y + 0.5), (x + 0.3, y + 0.76)], (224, 40, 52), 0.1)
-    pen.disc((x, y), (0.38, 0.38), (224, 40, 52))
-    pen.disc((x, y), (0.22, 0.22), (255, 255, 255))
-    pen.disc((x, y + 0.02), (0.13, 0.13), INK, ink=False)
+    # One broad ring without lines inside: thinner ones are lost in the autoencoder.
+    x, y = 0.44, body.face_y - 0.12
+    pen.disc((x, y), (0.46, 0.46), MONOCLE)
+    pen.disc((x, y), (0.26, 0.26), (255, 255, 255), ink=False)
+    pen.disc((x, y + 0.02), (0.15, 0.15), INK, ink=False)
 
 
 def _scarf(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
