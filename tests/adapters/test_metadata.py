@@ -58,6 +58,7 @@ def test_velocity_is_spelled_as_the_specification_does() -> None:
         base_version="sd_v2_v",
         base_name="x",
         resolution=(768, 768),
+        architecture="stable-diffusion-v2-768-v",
         prediction="v_prediction",
     )
     assert got["modelspec.prediction_type"] == "v" and got["ss_v2"] == "True"
@@ -71,7 +72,12 @@ def test_the_tag_table_keeps_the_most_frequent() -> None:
     assert table["b"] == {"often": 6000}
     assert next(iter(table["a"])) == "tag 5000"
     got = metadata(
-        output_name="x", base_version="sd_v1", base_name="x", resolution=(64, 64), tags=tags
+        output_name="x",
+        base_version="sd_v1",
+        base_name="x",
+        resolution=(64, 64),
+        architecture="stable-diffusion-v1",
+        tags=tags,
     )
     assert got["workbench.tags_left_out"] == str(left_out)
     assert len(got["ss_tag_frequency"]) < 100_000

@@ -19,7 +19,7 @@ def metadata(
     base_version: str,
     base_name: str,
     resolution: tuple[int, int],
-    architecture: str | None = None,
+    architecture: str,
     prediction: str = "epsilon",
     base_hashes: Mapping[str, str] | None = None,
     training: Mapping[str, Any] | None = None,
@@ -31,15 +31,14 @@ def metadata(
     """Compose the metadata of a LoRA file.
 
     Args:
-        output_name: name of the LoRA.
+        output_name: of the LoRA.
         base_version: kohya's word for the family: "sd_v1", "sd_v2", "sd_v2_v", "sdxl_base_v1-0".
         base_name: file name or hub id of the base model.
         resolution: width and height trained at, px.
         architecture: modelspec's word for the family, for example "stable-diffusion-v1".
         prediction: "epsilon" or "v_prediction".
         base_hashes: "sd_model_hash" (64 KiB at 1 MiB, 8 hex) and "new_sd_model_hash" (SHA-256).
-        training: further ss_* entries without the prefix: seed, steps, epoch, clip_skip,
-            learning_rate, unet_lr, text_encoder_lr, optimizer, lr_scheduler, ...; None is left out.
+        training: further ss_* entries without the prefix: seed, steps, clip_skip, unet_lr, ...
         tags: folder to tag to count.
         buckets: bucket (width, height in px) to number of images.
         trigger: word that calls the concept.
@@ -48,38 +47,32 @@ def metadata(
         Key to string.
     """
     when = date or datetime.now(UTC)
-    width, height = resolution
-    frequency, left_out = cap_tags(tags or {})
+    table, left_out = cap_tags(tags or {})
     entries: dict[str, Any] = {
         "output_name": output_name,
         "base_model_version": base_version,
         "sd_model_name": base_name,
-        "resolution": f"({width}, {height})",
+        "resolution": str(tuple(resolution)),
         "v2": base_version.startswith("sd_v2"),
-        "tag_frequency": frequency or None,
-        "bucket_info": _bucket_info(buckets) if buckets else None,
+        "tag_frequency": table or None,
+        "bucket_info": _bucket_info(buckets or {}) or None,
         "enable_bucket": bool(buckets),
         "training_finished_at": when.timestamp(),
-        **(base_hashes or {}),
-        **(training or {}),
-    }
+    } | {**(base_hashes or {}), **(training or {})}
     ours = {f"ss_{key}": _text(value) for key, value in entries.items() if value is not None}
+    ours["workbench.tags_left_out"] = str(left_out)
     spec = {
         "sai_model_spec": "1.0.1",
-        "architecture": f"{architecture or base_version}/lora",
+        "architecture": f"{architecture}/lora",
         "implementation": "diffusers",
         "title": output_name,
-        "resolution": f"{width}x{height}",
+        "resolution": "{}x{}".format(*resolution),
         "date": when.isoformat(timespec="seconds"),
         "prediction_type": "v" if prediction.startswith("v") else "epsilon",
+        "trigger_phrase": trigger,
+        "encoder_layer": entries.get("clip_skip"),
     }
-    if trigger:
-        spec["trigger_phrase"] = trigger
-    if entries.get("clip_skip"):
-        spec["encoder_layer"] = str(entries["clip_skip"])
-    if left_out:
-        ours["workbench.tags_left_out"] = str(left_out)
-    return ours | {f"modelspec.{key}": value for key, value in spec.items()}
+    return ours | {f"modelspec.{key}": _text(value) for key, value in spec.items() if value}
 
 
 def cap_tags(
@@ -106,7 +99,7 @@ def _bucket_info(buckets: Mapping[tuple[int, int], int]) -> dict[str, Any]:
         str(i): {"resolution": list(size), "count": count}
         for i, (size, count) in enumerate(sorted(buckets.items()))
     }
-    return {"buckets": rows}
+    return {"buckets": rows} if rows else {}
 
 
 def _text(value: Any) -> str:
