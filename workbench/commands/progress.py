@@ -168,6 +168,7 @@ class EventView:
         self._total_steps = 0
         self._losses: collections.deque[float] = collections.deque(maxlen=50)
         self.failed, self.in_steps = False, False
+        self.reason: str | None = None  # why the run finished
         self.report: str | None = None
         self.verdict: str | None = None
 
@@ -243,6 +244,9 @@ class EventView:
             for finding in event.findings:
                 self._bar.line(f"  {finding}", style="red")
 
+    def _finished(self, event: Any) -> None:
+        self.reason = event.reason
+
     def _reported(self, event: Any) -> None:
         self.report, self.verdict = event.path, event.verdict
 
@@ -276,13 +280,11 @@ def follow(run: "Run", view: EventView) -> int:
         say("  stopping after this step (once more: at once, without saving)")
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    events = run.train()
     try:
-        for event in events:
+        for event in run.train():
             view.draw(event)
             if received and not view.in_steps:
-                events.close()  # nothing is learned yet that a checkpoint could keep
-                break
+                break  # nothing is learned yet that the next step's end could save
     except ValueError as error:
         if not (view.failed and is_users_mistake(error)):
             raise
@@ -290,4 +292,6 @@ def follow(run: "Run", view: EventView) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return 128 + received[0] if received else int(view.failed)
+    if received and view.reason != "complete":
+        return 128 + received[0]
+    return int(view.failed)
