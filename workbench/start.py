@@ -5,6 +5,7 @@ from pathlib import Path
 
 from workbench import checks
 from workbench.recipe import Recipe
+from workbench.records import history, log
 from workbench.records.events import Event, Finished, Proved, Reported, Saved
 from workbench.settings import SettingsError
 from workbench.training.run import Run
@@ -47,6 +48,11 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, accept: bool = 
     """
     old = Recipe.load(Path(folder) / "recipe.toml")
     new = old.override(overrides)
+    done = history.summary(Path(folder)).step
+    if new.length.steps is not None and done >= new.length.steps:
+        raise SettingsError(
+            f"{folder} is already complete at step {done}; extend it with length.steps=+500"
+        )
     if not accept:
         refuse_changes(changes(old, new))
     checks.require(new)
@@ -68,7 +74,7 @@ def _free(folder: Path) -> Path:
 
 def _prove(run: Run, event: Event) -> Iterator[Event]:
     """Reload the final file afresh and compare it with what was trained."""
-    if isinstance(event, Saved) and event.final and run.recipe.adapter.kind != "full":
+    if isinstance(event, Saved) and event.final:
         from workbench.evaluation.parity import prove
 
         proof = prove(run)
@@ -84,7 +90,9 @@ def _prove(run: Run, event: Event) -> Iterator[Event]:
 def _report(run: Run, event: Event) -> Iterator[Event]:
     """Write the A/B page once the run is complete."""
     if isinstance(event, Finished) and event.reason == "complete" and run.recipe.output.report:
+        from workbench.evaluation import diagnosis
         from workbench.evaluation.report import write_report
 
-        path = write_report(run.folder)
-        yield Reported(path=path.relative_to(run.folder).as_posix())
+        path = write_report(run)
+        verdict = diagnosis.verdict(log.read(run.folder))
+        yield Reported(path=run.inside(path), verdict=verdict.sentence)

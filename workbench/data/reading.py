@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from workbench import store
+from workbench.critters.concepts import CONCEPTS, write_concept
 from workbench.critters.draw import WORLD_SIZES
 from workbench.data import sources
 from workbench.data.buckets import BucketSettings, Placement, place, why_excluded
@@ -49,14 +50,14 @@ def read_subset(subset: Subset, position: int, buckets: BucketSettings) -> Readi
         SettingsError: no such source, or captions are missing and `missing_caption` refuses.
         FileRefused: a dangerous zip or damaged metadata.
     """
-    if subset.path.startswith("critters:"):
+    if subset.path == WORLD:
         return _read_world(subset, position, buckets)
     prefix = f"data.subsets.{position}"
     if subset.num_images is not None:
         raise SettingsError(
             f"{prefix}.num_images is for {WORLD} alone, got {subset.num_images}; leave it out"
         )
-    path = Path(subset.path).expanduser()
+    path = _source(subset.path, setting=f"{prefix}.path")
     files = sources.open_files(path, setting=f"{prefix}.path", recursive=subset.recursive)
     whole = path.resolve()
     root_name = whole.stem if whole.is_file() else whole.name
@@ -66,12 +67,20 @@ def read_subset(subset: Subset, position: int, buckets: BucketSettings) -> Readi
     return reader.finish(prefix)
 
 
+def _source(path: str, *, setting: str) -> Path:
+    """The folder or archive that a path means; a concept of the embedded world is drawn first."""
+    world, colon, name = path.partition(":")
+    if (world, colon) != ("critters", ":"):
+        return Path(path).expanduser()
+    if name not in CONCEPTS:
+        known = ", ".join(f"critters:{concept}" for concept in CONCEPTS)
+        raise SettingsError(f"{setting} must be a folder, a .zip, {WORLD} or {known}; got {path!r}")
+    folder = store.cache_home() / "concepts" / name
+    write_concept(name, folder)
+    return folder
+
+
 def _read_world(subset: Subset, position: int, buckets: BucketSettings) -> Reading:
-    if subset.path != WORLD:
-        raise SettingsError(
-            f"data.subsets.{position}.path must be a folder, a .zip file or {WORLD}, "
-            f"got {subset.path!r}"
-        )
     # Sizes take turns, so that a picture's size is known without drawing or planning it.
     sizes = WORLD_SIZES
     placements = [place(*size, buckets) for size in sizes]
