@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from workbench import pretrain, store
-from workbench.critters import world
+from workbench.critters import compression, world
 
 
 def _line(folder, minutes, calls):
@@ -58,15 +58,15 @@ def test_reconstruction_loss_counts_edges_again():
     flat, edge = torch.full_like(target, 0.5), torch.zeros_like(target)
     edge[..., 2:] = 1.0
     # Half of the pixels are off by one: L1 0.5, L2 0.5, and one column of differences in three.
-    assert pretrain.reconstruction_loss(flat, target).item() == pytest.approx(0.5 + 0.25)
+    assert compression.reconstruction_loss(flat, target).item() == pytest.approx(0.5 + 0.25)
     expected = 0.5 + 0.5 + 0.5 * (1 / 3)
-    assert pretrain.reconstruction_loss(edge, target).item() == pytest.approx(expected)
+    assert compression.reconstruction_loss(edge, target).item() == pytest.approx(expected)
 
 
 def test_crops_are_the_same_for_the_same_step():
     pixels, _ = pretrain.draw_pictures(4)
     first, again = (
-        pretrain.random_crops(pixels, torch.Generator().manual_seed(5), batch=6, side=64)
+        compression.random_crops(pixels, torch.Generator().manual_seed(5), batch=6, side=64)
         for _ in range(2)
     )
     assert first.shape == (6, 3, 64, 64) and torch.equal(first, again)
@@ -75,5 +75,5 @@ def test_crops_are_the_same_for_the_same_step():
 
 def test_a_stage_needs_a_folder(capsys):
     with pytest.raises(SystemExit):
-        pretrain.main(["clip"])
+        pretrain.main(["vision"])
     assert "a stage needs --out FOLDER" in capsys.readouterr().err

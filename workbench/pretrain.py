@@ -8,6 +8,7 @@ there when it is started again with the same folder.
 import argparse
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,6 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor, nn
-from transformers import CLIPModel
 
 from workbench import store
 from workbench.critters import BASE
@@ -27,12 +27,27 @@ from workbench.critters.architecture import (
     new_clip,
     save_clip,
 )
-from workbench.critters.attributes import caption
+from workbench.critters.attributes import MOUTHS, SCENES, caption
 from workbench.critters.compression import autoencoder_loss, doodle, random_crops, to_signed
-from workbench.critters.contrastive import TextTeacher, choose_tags, clip_loss
+from workbench.critters.concepts import concept
+from workbench.critters.contrastive import TextTeacher, clip_loss
 from workbench.critters.draw import WORLD_SIZES, plan, world
-from workbench.critters.measure import HELD_OUT_WORLD, measure, psnr
+from workbench.critters.judge import load_judge
+from workbench.critters.measure import (
+    HELD_OUT_WORLD,
+    Bar,
+    character_share,
+    generate,
+    load_pipeline,
+    measure,
+    psnr,
+    tag_accuracy,
+    unseen,
+)
 from workbench.critters.vocabulary import build_tokenizer
+from workbench.recipe import Recipe
+from workbench.records.events import Progress
+from workbench.training.run import Run
 
 SQUARE = ((128, 128),)
 SAVE_EVERY_S = 120
@@ -200,7 +215,7 @@ def train_decoder(folder: Path, *, minutes: float, pictures: int = 4000) -> None
 def _fit_autoencoder(
     model: AutoencoderKL, pixels: Tensor, folder: Path, *, minutes: float, learning_rate: float
 ) -> None:
-    unseen, _ = draw_pictures(32, world_seed=HELD_OUT_WORLD)
+    held_out, _ = draw_pictures(32, world_seed=HELD_OUT_WORLD)
 
     def loss_of(step: int) -> Tensor:
         generator = torch.Generator().manual_seed(step)
@@ -208,26 +223,9 @@ def _fit_autoencoder(
         return autoencoder_loss(model, crops, generator)
 
     for step, loss in fit(model, loss_of, folder, minutes=minutes, learning_rate=learning_rate):
-        shown = f", {psnr(model, unseen):.2f} dB" if step % 500 == 0 else ""
+        shown = f", {psnr(model, held_out):.2f} dB" if step % 500 == 0 else ""
         print(f"autoencoder step {step}: loss {loss:.4f}{shown}", flush=True)
-    print(f"autoencoder: {psnr(model, unseen):.2f} dB on unseen pictures")
-
-
-def clip_accuracy(clip: CLIPModel, pixels: Tensor, captions: Sequence[str]) -> float:
-    """Measure how many tags CLIP reads rightly off pictures.
-
-    Args:
-        clip: trained.
-        pixels: uint8 (N, 3, 128, 128), pictures that it has not seen.
-        captions: their captions.
-    Returns:
-        Share of right choices over all groups of tags, 0 to 1.
-    """
-    read = choose_tags(clip, build_tokenizer(), to_signed(pixels))
-    pairs = [
-        (tag, text) for row, text in zip(read, captions, strict=True) for tag, _ in row.values()
-    ]
-    return sum(tag in text.split(", ") for tag, text in pairs) / len(pairs)
+    print(f"autoencoder: {psnr(model, held_out):.2f} dB on unseen pictures")
 
 
 def train_text(folder: Path, *, minutes: float, pictures: int = 20_000) -> None:
@@ -270,7 +268,7 @@ def train_vision(folder: Path, *, minutes: float, pictures: int = 8000) -> None:
     model.set_attn_implementation("eager")  # three times as fast here as the fused kernel in bf16
     sizes = SQUARE * 3 + WORLD_SIZES
     pixels, captions = draw_pictures(pictures, sizes=sizes)
-    unseen, unseen_captions = draw_pictures(256, world_seed=HELD_OUT_WORLD, sizes=sizes)
+    held_out, held_out_captions = draw_pictures(256, world_seed=HELD_OUT_WORLD, sizes=sizes)
 
     def loss_of(step: int) -> Tensor:
         generator = torch.Generator().manual_seed(step)
@@ -280,11 +278,54 @@ def train_vision(folder: Path, *, minutes: float, pictures: int = 8000) -> None:
         return clip_loss(model, tokenizer, pixels=shown, captions=texts, step=step)
 
     for step, loss in fit(model, loss_of, folder, minutes=minutes, learning_rate=1e-3):
-        accuracy = clip_accuracy(model, unseen, unseen_captions) if step % 200 == 0 else None
+        accuracy = tag_accuracy(model, held_out, held_out_captions) if step % 200 == 0 else None
         shown = "" if accuracy is None else f", tags of unseen pictures {accuracy:.1%} right"
         print(f"vision step {step}: loss {loss:.4f}{shown}", flush=True)
-    print(f"clip: {clip_accuracy(model, unseen, unseen_captions):.1%} of tags right")
+    print(f"clip: {tag_accuracy(model, held_out, held_out_captions):.1%} of tags right")
     save_clip(model, folder)
+
+
+def character_bars(folder: Path, *, count: int = 32) -> list[Bar]:
+    """Train the preset's LoRA of the character, and count where it shows.
+
+    Args:
+        folder: gets the run.
+        count: number of pictures with the trigger, and as many without.
+    Returns:
+        Seconds from its first step to its last, and in how many pictures the judge sees the
+        character with and without the trigger in the prompt.
+    """
+    quiet = ["output.report=false", "validation.every_steps=none", "sampling.every_steps=none"]
+    run = Run(Recipe.preset("critters").override(quiet), folder)
+    at_s = [time.monotonic() for event in run.train() if isinstance(event, Progress)]
+    pipeline = load_pipeline(BASE)
+    pipeline.load_lora_weights(run.final_lora.parent, weight_name=run.final_lora.name)
+    trigger = concept("character").trigger
+    seen = unseen(count)
+    asked = [(MOUTHS[a.mouth], SCENES[a.scene], f"{a.background} background") for a in seen]
+    with_trigger = [", ".join((trigger, "critter", *tags)) for tags in asked]
+    without = [caption(attributes) for attributes in seen]
+    judge = load_judge()
+    shown, leaked = (
+        character_share(judge, list(generate(pipeline, prompts)))
+        for prompts in (with_trigger, without)
+    )
+    return [
+        Bar("LoRA of the character, training", at_s[-1] - at_s[0], 30, at_most=True, unit="s"),
+        Bar("LoRA: character seen with the trigger", shown, 90),
+        Bar("LoRA: character seen without it", leaked, 5, at_most=True),
+    ]
+
+
+def every_bar() -> Iterator[Bar]:
+    """Mark the base, and what can be taught to it.
+
+    Yields:
+        Bars as they are measured.
+    """
+    yield from measure()
+    with tempfile.TemporaryDirectory() as folder:
+        yield from character_bars(Path(folder) / "character")
 
 
 STAGES = {
@@ -316,7 +357,7 @@ def main(arguments: list[str] | None = None) -> int:
         STAGES[chosen.stage](chosen.out, minutes=chosen.minutes)
         return 0
     met = []
-    for bar in measure():
+    for bar in every_bar():
         print(bar, flush=True)
         met.append(bar.met)
     return 0 if all(met) else 1
