@@ -319,7 +319,7 @@ def test_caption_edits_only_when_told_to(folder: Path, capsys):
 def test_buckets_account_for_every_file(folder: Path, capsys):
     assert run("buckets", str(folder), "--csv", "ledger.csv") == 0
     output = capsys.readouterr().out
-    assert "512 x 512: 1 images" in output
+    assert "512 x 512: 1 image\n" in output
     assert "set aside: broken.png" in output
     rows = Path("ledger.csv").read_text().splitlines()
     assert len(rows) == 1 + 4

@@ -90,7 +90,7 @@ def buckets(
         ],
     )
     for bucket in account.buckets:
-        say(f"{_size(bucket.bucket)}: {bucket.num_images} images")
+        say(f"{_size(bucket.bucket)}: {_images(bucket.num_images)}")
     _show_left_out(dataset)
     if csv:
         say(str(store.write_text(csv, account.to_csv())))
@@ -106,6 +106,10 @@ def _read(folder: str, settings: list[str]) -> "Dataset":
 
 def _size(sides: tuple[int, ...]) -> str:
     return " x ".join(map(str, sides))
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'s' if count != 1 else ''}"
 
 
 def _renaming(pair: str) -> tuple[str, str]:

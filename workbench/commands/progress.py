@@ -225,7 +225,8 @@ class EventView:
     def _sampled(self, event: Any) -> None:
         of = "of the base" if event.base else f"at step {event.step}"
         took = f" in {duration(event.seconds)}" if event.seconds else ""
-        self._bar.line(f"{len(event.pictures)} samples {of}{took}")
+        count = len(event.pictures)
+        self._bar.line(f"{count} sample{'s' if count > 1 else ''} {of}{took}")
 
     def _warned(self, event: Any) -> None:
         fix = f"; {event.fix}" if event.fix else ""
