@@ -1,6 +1,5 @@
 """A trained model brought back: from a run in progress, a run folder, or a LoRA file alone."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -105,7 +104,7 @@ def open_lora(path: str | Path, *, base: str | None = None) -> Trained:
         recipe = _at(recipe, base)
     chosen = recipe.base if recipe else models.BaseSettings(path=str(base))
     family = _load(chosen)
-    adapter = formats.attach_file(path, family.parts, name_of=family.kohya_name)
+    adapter: Any = formats.attach_file(path, family.parts, name_of=family.kohya_name)
     if recipe is None:
         return Trained(family, adapter, path, (), SampleSettings())
     return _trained(family, adapter, path, recipe)
@@ -132,13 +131,9 @@ def recorded_recipe(path: str | Path) -> Recipe | None:
 
 def _trained(family: "Family", adapter: Any, path: Path, recipe: Recipe) -> Trained:
     subset = recipe.data.subsets[0]
-    fill: Callable[[str], str] = lambda prompt: fill_prompt(  # noqa: E731
-        prompt, trigger=subset.trigger, class_word=subset.class_word
-    )
-    prompts = tuple(map(fill, recipe.sampling.prompts))
-    return Trained(
-        family, adapter, path, prompts, recipe.sampling, subset.trigger, subset.class_word
-    )
+    words = {"trigger": subset.trigger, "class_word": subset.class_word}
+    prompts = tuple(fill_prompt(prompt, **words) for prompt in recipe.sampling.prompts)
+    return Trained(family, adapter, path, prompts, recipe.sampling, **words)
 
 
 def _load(base: models.BaseSettings) -> "Family":

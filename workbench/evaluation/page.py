@@ -1,7 +1,7 @@
 """The A/B report: one HTML file with all in it, that opens without a network and is worth seeing.
 
 plotly.js (4.8 MB) is embedded once, gzipped and in base64: 1.9 MB that the browser unpacks itself
-when the curves come into view. Plotly's own `include_plotlyjs` would embed all 4.8 MB, and its
+once the pictures are shown. Plotly's own `include_plotlyjs` would embed all 4.8 MB, and its
 smaller bundles do not come with the Python package.
 """
 
@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -116,6 +116,7 @@ def render(report: Report, *, whole: bool = True) -> str:
         marked=_marked,
         toml=_toml,
         duration=duration,
+        file_name=lambda path: PurePath(path).name,
         place=lambda change: round(50 + 48 * change / reach, 2),
     )
 

@@ -1,7 +1,7 @@
 """The report of a run: what its folder holds, and the comparison with its base, on one page."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -153,7 +153,7 @@ def _timings(events: Sequence[Event]) -> dict[str, float]:
 
     An event of a stage's begin (`Preparing` with 0 done) opens the time until the next event.
     """
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     stage, before = "starting", 0.0
     for event in events:
         passed = max(0.0, event.elapsed_s - before)

@@ -80,8 +80,8 @@ def loss_by_timestep(edges: Numbers, splits: Mapping[str, tuple[Numbers, Numbers
         Bars in percent of the base's loss; below zero is better.
     """
     figure = new_figure(
-        title="Where it learned: stable loss by timestep",
-        x="timestep (0 is almost clean, the last is noise)",
+        title="Where it learned, by timestep",
+        x="timestep, from clean to noise",
         y="change against the base, %",
     )
     names = [f"{low:.0f}–{high:.0f}" for low, high in itertools.pairwise(edges)]
@@ -157,6 +157,7 @@ def gradient_norm(steps: Numbers, norms: Numbers, *, clip: float | None = None) 
         The figure.
     """
     figure = lines(steps, {"gradient norm": norms}, title="Gradient norm", y="2-norm", log_y=True)
+    figure.update_yaxes(dtick="D2")  # label 1, 2 and 5 of each decade
     if clip:
         figure.add_hline(
             y=clip,

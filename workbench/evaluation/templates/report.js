@@ -23,7 +23,7 @@ for (const choice of document.querySelectorAll(".views input")) {
   });
 }
 
-// The curves: plotly.js is stored gzipped, a third of its size, and unpacked when first seen.
+// The curves: plotly.js is stored gzipped, a third of its size, and unpacked last.
 const figures = document.getElementById("figures");
 async function draw() {
   const packed = atob(document.getElementById("plotly").textContent.trim());
@@ -39,15 +39,9 @@ async function draw() {
     Plotly.newPlot(place, figure.data, figure.layout, options);
   }
 }
-if (figures) {
-  const failed = (error) => {
-    for (const place of document.querySelectorAll(".plot p"))
-      place.textContent = "This browser cannot draw the curves: " + error.message;
-  };
-  const seen = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    seen.disconnect();
-    draw().catch(failed);
-  }, { rootMargin: "800px" });
-  seen.observe(document.querySelector(".plots"));
-}
+const failed = (error) => {
+  for (const place of document.querySelectorAll(".plot p"))
+    place.textContent = "This browser cannot draw the curves: " + error.message;
+};
+// After the pictures are on the screen: unpacking takes a moment on a phone.
+if (figures) addEventListener("load", () => setTimeout(() => draw().catch(failed), 50));
