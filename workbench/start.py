@@ -5,7 +5,7 @@ from pathlib import Path
 
 from workbench import checks
 from workbench.recipe import Recipe
-from workbench.records import history, log
+from workbench.records import log
 from workbench.records.events import Event, Finished, Proved, Reported, Saved
 from workbench.settings import SettingsError
 from workbench.training.run import Run
@@ -48,11 +48,6 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, accept: bool = 
     """
     old = Recipe.load(Path(folder) / "recipe.toml")
     new = old.override(overrides)
-    done = history.summary(Path(folder)).step
-    if new.length.steps is not None and done >= new.length.steps:
-        raise SettingsError(
-            f"{folder} is already complete at step {done}; extend it with length.steps=+500"
-        )
     if not accept:
         refuse_changes(changes(old, new))
     checks.require(new)

@@ -10,7 +10,7 @@ import torch
 from workbench import store
 from workbench.quiet import hush
 from workbench.recipe import Recipe
-from workbench.records import checkpoint
+from workbench.records import checkpoint, history
 from workbench.records.control import Control
 from workbench.records.events import Event, Failed, Finished, Resumed, Saved, Started
 from workbench.records.lock import RunLock
@@ -39,6 +39,7 @@ class Run:
         step: optimizer steps done.
         seconds: training time so far, over all resumes.
         loaded: the checkpoint that the run goes on from.
+        was_complete: the run had come to its end before it was resumed.
         between_steps: no weight is being changed, so what is saved now is whole.
         num_still: steps in a row that changed nothing.
     """
@@ -59,6 +60,7 @@ class Run:
         self.step, self.seconds = 0, 0.0
         self.loaded: checkpoint.Loaded | None = None
         self.asked: StopReason | None = None
+        self.was_complete = resuming and history.state(folder) == "finished"
         self.between_steps = True
         self.num_still = 0
         self.rate = Rate()
@@ -68,7 +70,11 @@ class Run:
 
     @property
     def trainer(self) -> Trainer:
-        """The assembled model, data and optimizer; there once preparation is done."""
+        """The assembled model, data and optimizer; there once preparation is done.
+
+        Returns:
+            The trainer.
+        """
         assert self._trainer is not None, "the run is not prepared yet"
         return self._trainer
 

@@ -62,7 +62,7 @@ def go_on(run: "Run", loaded: checkpoint.Loaded) -> Iterator[Event]:
     trainer = run.trainer
     cursor = saving.restore(trainer, loaded)
     total = trainer.total_steps
-    if total is not None and loaded.step >= total:
+    if run.was_complete and total is not None and loaded.step >= total:
         raise SettingsError(
             f"{run.folder} is already complete at step {loaded.step}; "
             "extend it with length.steps=+500"
@@ -110,6 +110,8 @@ def data_warnings(run: "Run") -> Iterator[Event]:
 def steps(run: "Run") -> Generator[Event, None, Reason]:
     """Step until an end comes; returns why it ended."""
     trainer = run.trainer
+    if trainer.total_steps is not None and run.step >= trainer.total_steps:
+        return "complete"  # killed after its last step: only the end is left to do
     for module in trainer.adapter.modules.values():
         module.train()
     before = time.monotonic()

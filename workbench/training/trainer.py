@@ -1,4 +1,4 @@
-"""Everything that a step needs, put together from a recipe: base, data, caches, adapter, optimizer."""
+"""All that a step needs, put together from a recipe: base, data, caches, adapter, optimizer."""
 
 import contextlib
 import time
@@ -275,12 +275,12 @@ def _accelerator(recipe: Recipe) -> Any:
             "training.precision must be float32 or bfloat16 on a CPU, got 'float16'; "
             "float16 needs a GPU that scales the loss"
         )
-    if device.type == "cuda" and precision == "bfloat16":
-        if not torch.cuda.is_bf16_supported(including_emulation=False):
-            raise SettingsError(
-                f"training.precision = 'bfloat16' is only emulated on {torch.cuda.get_device_name()}"
-                "; use float16"
-            )
+    native = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bfloat16" and not native:
+        raise SettingsError(
+            "training.precision = 'bfloat16' is only emulated on "
+            f"{torch.cuda.get_device_name()}; use float16"
+        )
     torch.use_deterministic_algorithms(recipe.training.deterministic)
     return Accelerator(
         mixed_precision=_MIXED[precision],
