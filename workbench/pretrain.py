@@ -176,7 +176,7 @@ def latent_scale(model: AutoencoderKL, pixels: Tensor) -> float:
     Returns:
         1 / standard deviation over all latents.
     """
-    parts = [model.encode(to_signed(p)).latent_dist.mode() for p in pixels.split(16)]
+    parts = [model.encode(to_signed(p), return_dict=False)[0].mode() for p in pixels.split(16)]
     return 1 / torch.cat(parts).std().item()
 
 
@@ -193,7 +193,7 @@ def train_autoencoder(folder: Path, *, minutes: float, pictures: int = 4000) -> 
     pixels, _ = draw_pictures(pictures, doodled=0.5)
     _fit_autoencoder(model, pixels, folder, minutes=minutes, learning_rate=1.2e-3)
     model.register_to_config(scaling_factor=latent_scale(model, draw_pictures(512)[0]))
-    model.to(torch.float16).save_pretrained(folder / "vae")
+    model.half().save_pretrained(folder / "vae")
 
 
 def train_decoder(folder: Path, *, minutes: float, pictures: int = 4000) -> None:
@@ -205,11 +205,11 @@ def train_decoder(folder: Path, *, minutes: float, pictures: int = 4000) -> None
         pictures: number of pictures drawn into memory, others than the autoencoder saw.
     """
     model = AutoencoderKL.from_pretrained(BASE / "vae", dtype=torch.float32).train()
-    model.encoder.requires_grad_(False)
-    model.quant_conv.requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(("encoder.", "quant_conv.")))
     pixels, _ = draw_pictures(pictures, world_seed=DECODER_WORLD, doodled=0.5)
     _fit_autoencoder(model, pixels, folder, minutes=minutes, learning_rate=8e-4)
-    model.to(torch.float16).save_pretrained(folder / "vae")
+    model.half().save_pretrained(folder / "vae")
 
 
 def _fit_autoencoder(
@@ -299,7 +299,7 @@ def character_bars(folder: Path, *, count: int = 32) -> list[Bar]:
     run = Run(Recipe.preset("critters").override(quiet), folder)
     at_s = [time.monotonic() for event in run.train() if isinstance(event, Progress)]
     pipeline = load_pipeline(BASE)
-    pipeline.load_lora_weights(run.final_lora.parent, weight_name=run.final_lora.name)
+    pipeline.load_lora_weights(str(run.final_lora.parent), weight_name=run.final_lora.name)
     trigger = concept("character").trigger
     seen = unseen(count)
     asked = [(MOUTHS[a.mouth], SCENES[a.scene], f"{a.background} background") for a in seen]

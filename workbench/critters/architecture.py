@@ -1,8 +1,8 @@
 """The shape of the embedded base: which parts it has, how large they are, how they are laid out."""
 
 from pathlib import Path
+from typing import Any
 
-import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
@@ -21,10 +21,13 @@ def new_autoencoder() -> AutoencoderKL:
     Returns:
         KL autoencoder, 8x downsampling, 4 latent channels.
     """
+    structure: dict[str, Any] = {  # diffusers declares its tuples as of length one
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (24, 48, 96, 96),
+    }
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(24, 48, 96, 96),
+        **structure,
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=8,
@@ -147,7 +150,7 @@ def save_clip(clip: CLIPModel, folder: Path) -> None:
         clip: trained model.
         folder: gets `text_encoder/` (as in Stable Diffusion) and `clip/` (everything else).
     """
-    clip = clip.to(torch.float16)
+    clip = clip.half()
     clip.text_model.save_pretrained(folder / "text_encoder")
     clip.config.save_pretrained(folder / "clip")
     tensors = clip.state_dict()

@@ -1,6 +1,7 @@
 """What the autoencoder learns from: crops of the world, and more colours than the world has."""
 
 import random
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -110,9 +111,10 @@ def autoencoder_loss(model: AutoencoderKL, crops: Tensor, generator: torch.Gener
         Scalar; the KL term (1e-6) only keeps latents from drifting to huge values.
     """
     with torch.autocast("cpu", torch.bfloat16):
-        posterior = model.encode(crops).latent_dist
+        posterior = model.encode(crops, return_dict=False)[0]
         noise = torch.randn(posterior.mean.shape, generator=generator)
-        decoded = model.decode(posterior.mean + posterior.std * noise).sample
+        latents: Any = posterior.mean + posterior.std * noise  # decode asks for a FloatTensor
+        decoded = model.decode(latents, return_dict=False)[0]
     mean, log_variance = posterior.mean.float(), posterior.logvar.float()
     kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=(1, 2, 3)).mean()
     return reconstruction_loss(decoded.float(), crops) + 1e-6 * kl

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from transformers import CLIPModel, CLIPTokenizer
 
 from workbench.critters import attributes as words
+from workbench.critters.vocabulary import END, WORD_END
 
 # Tags that exclude one another; the tagger picks at most one of each group.
 TAG_GROUPS: dict[str, tuple[str, ...]] = {
@@ -201,8 +202,8 @@ class TextTeacher(nn.Module):
         super().__init__()
         num_tags = len(words.all_tags())
         self.clip = clip
-        self.pictures = nn.Linear(num_tags, clip.config.projection_dim, bias=False)
-        self.read = nn.Linear(clip.config.text_config.hidden_size, num_tags)
+        self.pictures = nn.Linear(num_tags, clip.text_projection.out_features, bias=False)
+        self.read = nn.Linear(clip.text_embed_dim, num_tags)
 
     def forward(
         self, tokenizer: CLIPTokenizer, captions: Sequence[str], rng: random.Random
@@ -232,11 +233,11 @@ class TextTeacher(nn.Module):
         self, hidden: Tensor, ids: Tensor, captions: Sequence[str], tokenizer: CLIPTokenizer
     ) -> Tensor:
         """Ask each tag's last token, the one before a comma or the end, which tag it closes."""
-        comma = tokenizer.convert_tokens_to_ids(",</w>")
+        comma, end = (tokenizer.get_vocab()[token] for token in (f",{WORD_END}", END))
         rows = ids[: len(captions)]
-        closes = (rows == comma) | (rows == tokenizer.eos_token_id)
+        closes = rows.eq(comma) | rows.eq(end)
         # The first end token closes the last tag; those after it only pad.
-        first_end = (rows == tokenizer.eos_token_id).int().argmax(dim=1, keepdim=True)
+        first_end = rows.eq(end).int().argmax(dim=1, keepdim=True)
         closes &= torch.arange(rows.shape[1]) <= first_end
         closes &= first_end > 1  # an empty caption has no tag
         said = [_tag_index()[tag] for text in captions for tag in text.split(", ") if tag]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,8 +84,8 @@ def psnr(autoencoder: AutoencoderKL, pixels: Tensor) -> float:
     """
     values = []
     for chunk in pixels.float().div(127.5).sub(1).split(8):
-        latents = autoencoder.encode(chunk).latent_dist.mode()
-        decoded = autoencoder.decode(latents).sample.clamp(-1, 1)
+        latents: Any = autoencoder.encode(chunk, return_dict=False)[0].mode()
+        decoded = autoencoder.decode(latents, return_dict=False)[0].clamp(-1, 1)
         error = ((decoded - chunk) / 2).square().mean(dim=(1, 2, 3))
         values.append(-10 * error.log10())
     return torch.cat(values).mean().item()
@@ -120,10 +121,16 @@ def generate(
     for start in range(0, len(prompts), batch_size):
         chunk = list(prompts[start : start + batch_size])
         seeds = [torch.Generator().manual_seed(start + index) for index in range(len(chunk))]
-        yield from pipeline(
-            chunk, width=128, height=128, num_inference_steps=25, guidance_scale=4.0,
+        pictures, _ = pipeline(
+            chunk,
+            width=128,
+            height=128,
+            num_inference_steps=25,
+            guidance_scale=4.0,
             generator=seeds,
-        ).images  # fmt: skip
+            return_dict=False,
+        )
+        yield from pictures
 
 
 def _percent(shares: dict[str, float]) -> float:

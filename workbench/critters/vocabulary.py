@@ -71,7 +71,7 @@ def build_tokenizer() -> CLIPTokenizer:
     vocabulary = {token: index for index, token in enumerate([*dict.fromkeys(entries), START, END])}
     return CLIPTokenizer(
         vocab=vocabulary,
-        merges=merges,
+        merges=merges,  # pyright: ignore[reportArgumentType]: declared as text, taken as pairs
         model_max_length=MAX_TOKENS,
         clean_up_tokenization_spaces=False,
     )
