@@ -363,7 +363,7 @@ def warmup_over_run(recipe: Recipe, facts: Facts) -> Problem | None:
 @rule("note", source="the report is made from the samples")
 def no_prompts(recipe: Recipe, facts: Facts) -> Problem | None:
     """No prompt, no picture to compare with the base."""
-    if recipe.sampling.prompts:
+    if recipe.sampling.prompts != ():
         return None
     return Problem(
         "sampling.prompts is empty, so that the report has no pictures of its own choosing",

@@ -85,9 +85,12 @@ def _prove(run: Run, event: Event) -> Iterator[Event]:
 def _report(run: Run, event: Event) -> Iterator[Event]:
     """Write the A/B page once the run is complete."""
     if isinstance(event, Finished) and event.reason == "complete" and run.recipe.output.report:
-        from workbench.evaluation import diagnosis
-        from workbench.evaluation.report import write_report
+        from workbench.evaluation import diagnosis, page
+        from workbench.evaluation.report import gather, write_report
 
-        path = write_report(run)
+        if run.prompts():
+            path = write_report(run)
+        else:
+            path = page.write(gather(run.folder), run.folder / "report.html")
         verdict = diagnosis.verdict(log.read(run.folder))
         yield Reported(path=run.inside(path), verdict=verdict.sentence)

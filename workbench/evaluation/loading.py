@@ -132,7 +132,7 @@ def recorded_recipe(path: str | Path) -> Recipe | None:
 def _trained(family: "Family", adapter: Any, path: Path, recipe: Recipe) -> Trained:
     subset = recipe.data.subsets[0]
     words = {"trigger": subset.trigger, "class_word": subset.class_word}
-    prompts = tuple(fill_prompt(prompt, **words) for prompt in recipe.sampling.prompts)
+    prompts = tuple(fill_prompt(prompt, **words) for prompt in recipe.sampling.prompts or ())
     return Trained(family, adapter, path, prompts, recipe.sampling, **words)
 
 

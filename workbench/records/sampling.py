@@ -48,9 +48,10 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 class SampleSettings(Settings):
     """Which pictures are made to see what the training does, and how."""
 
-    prompts: tuple[str, ...] = setting(
-        (),
-        help="what to draw; {trigger} and {class} stand for the first subset's words",
+    prompts: tuple[str, ...] | None = setting(
+        None,
+        help="what to draw, {trigger} and {class} standing for the first subset's words; absent: "
+        "captions of three training pictures; [] draws nothing",
         basic=True,
     )
     negative: str = setting("", help="what to steer away from; used when guidance is above 1")

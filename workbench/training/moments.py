@@ -13,6 +13,7 @@ import torch
 
 from workbench import store
 from workbench.records import checkpoint
+from workbench.records.control import REQUESTS
 from workbench.records.events import (
     Continued,
     Event,
@@ -140,7 +141,10 @@ def cadence(run: "Run", requests: frozenset[str], *, last: bool) -> Iterator[Eve
     if not last and ("sample-now" in requests or _due(run, recipe.sampling.every_steps)):
         yield from draw_samples(run)
     if run.trainer.rank == 0:
-        run.control.clear("save-now", "sample-now", "stop")
+        # Only what was seen: what is asked this moment is for the next step.
+        for name in REQUESTS:
+            if name in requests and name != "pause":
+                run.control.clear(name)
 
 
 def _due(run: "Run", every: int | None) -> bool:

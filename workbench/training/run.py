@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from workbench import store
+from workbench import settings, store
 from workbench.quiet import hush
 from workbench.recipe import Recipe
 from workbench.records import checkpoint, history
@@ -23,6 +23,7 @@ from workbench.training.trainer import Trainer, processes
 
 Observer = Callable[["Run", Event], Iterable[Event]]
 StopReason = Literal["stopped", "terminated"]
+_NUM_PROMPTS = 3  # taken from the captions where the recipe names none
 
 
 class Run:
@@ -80,6 +81,7 @@ class Run:
 
     @trainer.setter
     def trainer(self, trainer: Trainer) -> None:
+        """Take the assembled trainer."""
         self._trainer = trainer
 
     @property
@@ -104,8 +106,21 @@ class Run:
         subset = self.recipe.data.subsets[0]
         return tuple(
             fill_prompt(prompt, trigger=subset.trigger, class_word=subset.class_word)
-            for prompt in self.recipe.sampling.prompts
+            for prompt in self.recipe.sampling.prompts or ()
         )
+
+    def choose_prompts(self) -> None:
+        """Fill in the sample prompts that the recipe leaves open, from the training captions."""
+        if self.recipe.sampling.prompts is not None:
+            return
+        trainer = self.trainer
+        spread = trainer.train_records[:: max(1, len(trainer.train_records) // _NUM_PROMPTS)]
+        captions = dict.fromkeys(trainer.dataset.plain_caption(record) for record in spread)
+        prompts = tuple(caption for caption in captions if caption)[:_NUM_PROMPTS]
+        sampling = settings.replace(self.recipe.sampling, prompts=prompts)
+        self.recipe = trainer.recipe = settings.replace(self.recipe, sampling=sampling)
+        if trainer.rank == 0:
+            store.write_text(self.folder / "recipe.toml", self.recipe.to_toml())
 
     def inside(self, path: Path) -> str:
         """A path as events name it: relative to the run folder.
@@ -139,9 +154,7 @@ class Run:
                 self._leave()
                 raise
             except Exception as error:
-                # A resume that is refused leaves the run as it was, finished or not.
-                if self._under_way or not self.resuming:
-                    yield from self._tell(self._failure(error))
+                yield from self._tell(self._failure(error))
                 raise
 
     @contextmanager
@@ -169,7 +182,9 @@ class Run:
         if not processes().is_main_process:
             return
         self._under_way |= isinstance(event, Started | Resumed)
-        event = self._log.append(event)
+        # Until a resume is under way it may still be refused, and then the run stays as it was.
+        if self._under_way or not self.resuming:
+            event = self._log.append(event)
         yield event
         for observer in self.observers:
             for answer in observer(self, event):

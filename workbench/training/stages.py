@@ -27,6 +27,7 @@ def stages(run: "Run") -> Iterator[Event]:
         Events, not yet recorded.
     """
     run.trainer = yield from assemble(run.recipe)
+    run.choose_prompts()
     if run.recipe.trackers:
         run.trainer.accelerator.init_trackers(run.recipe.name)
     yield from begin(run) if run.loaded is None else go_on(run, run.loaded)

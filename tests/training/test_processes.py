@@ -1,0 +1,53 @@
+"""Two processes on a CPU see different batches and noise, and end with equal weights."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workbench import store
+from workbench.records import log
+
+SCRIPT = """
+import sys, pathlib
+from workbench.recipe import Recipe
+from workbench.training import loop
+from workbench.training.run import Run
+run = Run(Recipe.load(sys.argv[1]), pathlib.Path(sys.argv[2]))
+told, bare = [], loop.corrupt
+def spy(latents, noise, *rest, **named):
+    told.append(float(noise.double().sum()))
+    return bare(latents, noise, *rest, **named)
+loop.corrupt = spy
+kinds = [event.event for event in run.train()]
+trainer = run.trainer
+total = sum(float(p.double().sum()) for p in trainer.trainables.values())
+seen = [[i.record for m in trainer.loader.step(k).micro_batches for i in m.items] for k in range(4)]
+out = pathlib.Path(sys.argv[2] + f"-{trainer.rank}.json")
+import json
+out.write_text(json.dumps({"total": total, "seen": seen, "noise": told, "events": len(kinds)}))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes(recipe, tmp_path):
+    chosen = recipe("adapter.text_encoder=true", "output.report=false")
+    store.write_text(tmp_path / "recipe.toml", chosen.to_toml())
+    store.write_text(tmp_path / "script.py", SCRIPT)
+    folder = tmp_path / "run"
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
+         str(tmp_path / "script.py"), str(tmp_path / "recipe.toml"), str(folder)],
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=240,
+    )  # fmt: skip
+    first, second = (store.read_json(Path(f"{folder}-{rank}.json")) for rank in (0, 1))
+    assert first["total"] == second["total"]
+    assert first["noise"] != second["noise"]
+    assert len(first["noise"]) == len(second["noise"])
+    assert all(set(a) != set(b) for a, b in zip(first["seen"], second["seen"], strict=True))
+    assert second["events"] == 0
+    assert first["events"] == len(log.read(folder))
