@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from workbench.recipe import Recipe
+from workbench.training.trainer import Trainer, assemble
 
 SIZES = ((90, 70), (70, 90), (64, 64), (128, 96), (96, 128), (64, 64), (100, 100))
 
@@ -40,3 +41,13 @@ def tiny_recipe(base: Path, photos: Path, out: Path, *overrides: str) -> Recipe:
     }
     recipe = Recipe.model_validate(data)
     return recipe.override([x if isinstance(x, str) else json.dumps(x) for x in overrides])
+
+
+def assembled(recipe: Recipe) -> Trainer:
+    """All that a step needs, without the events on the way."""
+    generator = assemble(recipe)
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value

@@ -6,19 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from tiny_recipes import assembled, tiny_recipe
 
 from workbench import seeds
 from workbench.training import loop, moments
-from workbench.training.trainer import Trainer, assemble
-
-
-def assembled(recipe) -> Trainer:
-    generator = assemble(recipe)
-    while True:
-        try:
-            next(generator)
-        except StopIteration as end:
-            return end.value
+from workbench.training.trainer import Trainer
 
 
 def bare_losses(trainer: Trainer, params: list[torch.Tensor], count: int) -> list[float]:
@@ -100,8 +92,6 @@ def test_gradients_of_nothing_are_told_once():
 
 
 def test_v_prediction_trains_towards_velocity(tiny_sd2, photos, tmp_path):
-    from tiny_recipes import tiny_recipe
-
     trainer = assembled(tiny_recipe(tiny_sd2, photos, tmp_path))
     step = trainer.loader.step(0)
     batch = trainer.batches.make(step.micro_batches[0], step=0)

@@ -236,10 +236,14 @@ def _draw(
     latents = torch.stack([torch.randn(shape, generator=one) for one in generators])
     pipeline = family.pipeline()
     pipeline.scheduler = make_scheduler(family, settings)
+    # With text encoders it would cast the prompts to their dtype, which a fine-tuned U-Net left.
+    pipeline.text_encoder = pipeline.text_encoder_2 = None
     pipeline.set_progress_bar_config(disable=True)
     with evaluating(family):
         conditioning = _conditioning(family, [prompt for prompt, _ in jobs], settings)
-        latents = latents.to(family.device, conditioning["prompt_embeds"].dtype)
+        dtype = next(family.unet.parameters()).dtype
+        conditioning = {name: value.to(dtype) for name, value in conditioning.items()}
+        latents = latents.to(family.device, dtype)
         latents = pipeline(
             latents=latents,
             generator=generators,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from workbench.training.run import Run
 
 _STILL_STEPS = 20  # so many steps without any gradient mean that nothing is being trained
+_SPACE_EVERY_S = 2  # how often a run that waits for space on a full disk looks again
 _REQUESTS = ("stop", "pause", "save-now", "sample-now", "terminate", "time-up")
 
 
@@ -173,10 +174,12 @@ def save_checkpoint(run: "Run") -> Iterator[Event]:
 def _wait_for_space(run: "Run", error: checkpoint.DiskFull) -> Iterator[Event]:
     yield Warned(id="disk-full", message=str(error), fix="free the space; the run then goes on")
     yield Paused(step=run.step, reason="disk full")
-    while store.free_bytes(run.folder) < error.needed_bytes:
+    waiting = True
+    while waiting:
         if _pending(run) & {"stop", "terminate"}:
             raise error
-        time.sleep(2)
+        time.sleep(_SPACE_EVERY_S)  # first of all: a used-up quota leaves free bytes in sight
+        waiting = store.free_bytes(run.folder) < error.needed_bytes
     yield Continued(step=run.step)
 
 
@@ -224,30 +227,34 @@ def validate(run: "Run") -> Iterator[Event]:
 
 def draw_samples(run: "Run", *, base: bool = False) -> Iterator[Event]:
     """Draw the fixed prompts; a device too full for it costs the pictures, not the run."""
-    trainer, settings = run.trainer, run.recipe.sampling
-    if trainer.rank == 0 and settings.prompts:
-        before = time.monotonic()
-        folder = run.folder / "samples" / ("base" if base else f"step-{run.step:06d}")
+    if run.trainer.rank == 0 and run.recipe.sampling.prompts:
         try:
-            with trainer.adapter.strength(0 if base else 1), trainer.showing():
-                pictures = sample(trainer.family, settings, prompts=run.prompts())
+            event: Event = _sampled(run, base=base)
         except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            yield Warned(
+            event = Warned(
                 id="sampling-memory",
                 message="the device has no room left for sampling; training goes on",
                 fix="lower sampling.batch_size or the size of the samples",
                 step=run.step,
             )
-            return
-        paths = save_pictures(pictures, folder)
-        shown = tuple(
-            SampledPicture(prompt=picture.prompt, seed=picture.seed, path=run.inside(path))
-            for picture, path in zip(pictures, paths, strict=True)
-        )
-        seconds = time.monotonic() - before
-        yield Sampled(step=run.step, pictures=shown, base=base, seconds=seconds)
-    trainer.accelerator.wait_for_everyone()
+        if isinstance(event, Warned):  # not before: the error held what filled the device
+            torch.cuda.empty_cache()
+        yield event
+    run.trainer.accelerator.wait_for_everyone()
+
+
+def _sampled(run: "Run", *, base: bool) -> Sampled:
+    trainer, before = run.trainer, time.monotonic()
+    with trainer.untrained() if base else trainer.showing():
+        pictures = sample(trainer.family, run.recipe.sampling, prompts=run.prompts())
+    folder = run.folder / "samples" / ("base" if base else f"step-{run.step:06d}")
+    paths = save_pictures(pictures, folder)
+    shown = tuple(
+        SampledPicture(prompt=picture.prompt, seed=picture.seed, path=run.inside(path))
+        for picture, path in zip(pictures, paths, strict=True)
+    )
+    seconds = time.monotonic() - before
+    return Sampled(step=run.step, pictures=shown, base=base, seconds=seconds)
 
 
 class Rate:

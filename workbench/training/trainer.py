@@ -1,6 +1,7 @@
 """All that a step needs, put together from a recipe: base, data, caches, adapter, optimizer."""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench import seeds, store
-from workbench.adapters import AttachedAdapter
+from workbench.adapters import AttachedAdapter, Full
 from workbench.data import dataset as data
 from workbench.data.cache import LatentCache, TextCache
 from workbench.data.captions import is_fixed
@@ -117,6 +118,11 @@ class Trainer:
             return values
         return self.accelerator.reduce(values, reduction="mean")
 
+    def untrained(self) -> contextlib.AbstractContextManager[None]:
+        """The base, before the first step; a full fine-tune is its base until then."""
+        full = isinstance(self.adapter.settings, Full)
+        return contextlib.nullcontext() if full else self.adapter.strength(0)
+
     @contextlib.contextmanager
     def showing(self) -> Iterator[None]:
         """The weights that are saved and sampled: the moving average where there is one."""
@@ -144,11 +150,13 @@ class Trainer:
             prediction=self.family.prediction_type,
         )
         text = self.batches.encode([self.batches.plain_caption(record)])
-        text = {name: rows.expand(count, *rows.shape[1:]) for name, rows in text.items()}
-        sizes = [self.batches.size(record)] * count
-        with self.accelerator.autocast():
-            predicted = self.family.denoise(noisy, timesteps, text, sizes)
-        return L2().per_sample(predicted, target)
+        size, predicted = self.batches.size(record), []
+        most = self.recipe.training.batch_size  # what fits for training fits here
+        for some, when in zip(noisy.split(most), timesteps.split(most), strict=True):
+            repeated = {k: rows.expand(len(when), *rows.shape[1:]) for k, rows in text.items()}
+            with self.accelerator.autocast():
+                predicted.append(self.family.denoise(some, when, repeated, [size] * len(when)))
+        return L2().per_sample(torch.cat(predicted), target)
 
 
 def assemble(recipe: Recipe) -> Generator[Preparing, None, Trainer]:
@@ -218,8 +226,16 @@ def _trainer(
             f"schedule.kind = {recipe.schedule.kind!r} must know the run's end, and length gives "
             "only minutes; give length.steps too, or schedule.kind = 'constant'"
         )
+    if total_steps is None and 0 < recipe.schedule.warmup < 1:
+        raise SettingsError(
+            f"schedule.warmup = {recipe.schedule.warmup:g} is a share of the run's steps, and "
+            "length gives only minutes; give whole steps, such as schedule.warmup = 100"
+        )
     optimizer = recipe.optimizer.build(recipe.optimizer.groups(adapter.groups()))
     schedule = recipe.schedule.build(optimizer, total_steps or 1_000_000)
+    # Layers whose answer is left out get no gradient: SDXL reads its encoders before the last one.
+    skips = recipe.base.clip_skip > 0 or family.name == "sdxl"
+    accelerator.ddp_handler.find_unused_parameters = batches.trains_text and skips
     model, prepared = accelerator.prepare(Denoiser(family, adapter.modules), optimizer)
     return Trainer(
         recipe=recipe,
@@ -281,15 +297,15 @@ def _accelerator(recipe: Recipe) -> Any:
             "training.precision = 'bfloat16' is only emulated on "
             f"{torch.cuda.get_device_name()}; use float16"
         )
+    if recipe.training.deterministic:
+        # Without it cuBLAS refuses every matrix product under deterministic algorithms.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.training.deterministic)
     return Accelerator(
         mixed_precision=_MIXED[precision],
         log_with=list(recipe.trackers) or None,
         project_dir=str(Path(recipe.output.folder) / recipe.name / "trackers"),
-        kwargs_handlers=[
-            # With clip_skip the text encoder's last layers answer nothing and get no gradient.
-            DistributedDataParallelKwargs(find_unused_parameters=recipe.base.clip_skip > 0),
-        ],
+        kwargs_handlers=[DistributedDataParallelKwargs()],
     )
 
 
