@@ -1,11 +1,13 @@
 """A run that was killed and resumed ends with the same bits as one that was not."""
 
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from workbench.recipe import Recipe
 from workbench.records import events, log
 from workbench.start import resume
 from workbench.training.run import Run
+from workbench.training.saving import world_changes
 
 EVERYTHING = (
     "length.steps=9",
@@ -136,3 +139,44 @@ def test_another_base_is_told_with_both_hashes(recipe, tmp_path, tiny_sd):
     warned = [e for e in run.train() if e.event == "warned"]
     assert [e.id for e in warned] == ["other-base"]
     assert store.file_hash(weights) in warned[0].message
+
+
+def rates_after(folder: Path, *overrides: str) -> tuple[list[float], list[events.Event]]:
+    """The rate that each step of an accepted resume used, and what the resume told."""
+    run = resume(folder, overrides, accept=True)
+    run.observers = []
+    rates, told = [], []
+    for event in run.train():
+        told.append(event)
+        if event.event in ("resumed", "progress"):
+            rates += [group["lr"] for group in run.trainer.optimizer.param_groups]
+    return rates[:-1], told
+
+
+def test_an_accepted_change_of_the_optimizer_holds(recipe, tmp_path):
+    copies = {3: tmp_path / "killed"}
+    trained(recipe("output.report=false"), copies=copies)
+    with pytest.raises(ValueError, match=r"'lion' cannot go on from the state of 'adamw'"):
+        rates_after(copies[3], "optimizer.kind=lion")
+    assert set(rates_after(copies[3], "optimizer.learning_rate=0.002")[0]) == {0.002}
+
+
+def test_a_longer_run_joins_its_longer_schedule(recipe, tmp_path):
+    copies = {3: tmp_path / "killed"}
+    trained(recipe("schedule.kind=cosine", "output.report=false"), copies=copies)
+    rates, told = rates_after(copies[3], "length.steps=8")
+    expected = [0.005 * (1 + math.cos(math.pi * step / 8)) for step in range(2, 8)]
+    assert rates == pytest.approx(expected)
+    assert [e.id for e in told if e.event == "warned"] == ["schedule-stretched"]
+    assert "ends at step 8 in place of 4" in next(e for e in told if e.event == "warned").message
+
+
+def test_another_number_of_processes_needs_consent(recipe, tmp_path):
+    trainer = SimpleNamespace(
+        dataset=SimpleNamespace(fingerprint=lambda: "same"),
+        accelerator=SimpleNamespace(num_processes=2),
+    )
+    assert world_changes(trainer, {"dataset": "same", "num_processes": 2}) == []
+    assert world_changes(trainer, {"dataset": "same", "num_processes": 1}) == [
+        "processes that train together: 1 -> 2"
+    ]

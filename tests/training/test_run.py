@@ -181,3 +181,49 @@ def test_held_out_pictures_are_measured_apart(tiny_sd, tmp_path):
     }
     assert shown == set(run.trainer.train_records)
     assert not shown & set(run.trainer.held_out)
+
+
+def test_a_run_is_begun_once_and_its_end_stays_an_end(recipe):
+    run = Run(recipe("output.report=false"), run_folder(recipe()))
+    for event in run.train():
+        if event.event == "finished":
+            break
+    assert log.read(run.folder)[-1].reason == "complete"
+    assert history.state(run.folder) == "finished"
+    with pytest.raises(ValueError, match=r"begun already; go on with workbench\.resume"):
+        next(run.train())
+
+
+def test_what_a_resume_changed_holds_for_the_next(recipe):
+    run = Run(recipe("output.report=false"), run_folder(recipe()))
+    list(run.train())
+    extended = resume(run.folder, ["length.steps=+8"])
+    for event in extended.train():
+        if event.event == "progress" and event.step == 6:
+            break
+    told = list(resume(run.folder).train())
+    assert [e.step for e in told if e.event == "progress"] == [7, 8, 9, 10, 11, 12]
+
+
+def test_a_run_that_ended_by_time_is_complete(recipe):
+    short = recipe("length.steps=none", "length.minutes=0.001", "output.report=false")
+    run = Run(short, run_folder(short))
+    list(run.train())
+    with pytest.raises(ValueError, match=r"already complete.*length\.minutes=\+10"):
+        list(resume(run.folder).train())
+
+
+def test_a_full_fine_tune_without_its_first_weights(recipe):
+    """The base's pictures and losses come before the first step, when it is the base itself."""
+    chosen = recipe(
+        "adapter.kind=full",
+        "adapter.keep_start=false",
+        "base.dtype=bfloat16",
+        "ema.decay=0.5",
+        'sampling.prompts=["red"]',
+        "sampling.steps=2",
+    )
+    run = Run(chosen, run_folder(chosen))
+    told = list(run.train())
+    assert [e.base for e in told if e.event == "sampled"] == [True, False]
+    assert told[-1].reason == "complete"

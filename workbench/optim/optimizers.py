@@ -9,7 +9,7 @@ import contextlib
 import importlib
 import io
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -19,7 +19,13 @@ from workbench.settings import Settings, SettingsError, setting
 
 
 class OptimizerSettings(Settings):
-    """What all optimizers share: one rate for each half of the model."""
+    """What all optimizers share: one rate for each half of the model.
+
+    Attributes:
+        found: keys of a parameter group that hold what the optimizer found, and not a setting.
+    """
+
+    found: ClassVar[frozenset[str]] = frozenset()
 
     learning_rate: float = setting(
         1e-4, gt=0, le=10, basic=True, help="learning rate of the U-Net's weights"
@@ -132,6 +138,8 @@ class Prodigy(OptimizerSettings):
     Source: Mishchenko and Defazio 2023, arXiv 2306.06101; settings for diffusion from the
     authors' README.
     """
+
+    found: ClassVar = frozenset({"d", "d_max", "d_hat", "d_numerator", "d_denom", "k"})
 
     kind: Literal["prodigy"] = "prodigy"
     learning_rate: float = setting(

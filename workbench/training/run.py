@@ -16,6 +16,7 @@ from workbench.records.events import Event, Failed, Finished, Resumed, Saved, St
 from workbench.records.lock import RunLock
 from workbench.records.log import EventLog
 from workbench.records.sampling import fill_prompt
+from workbench.settings import SettingsError
 from workbench.training import loop, saving
 from workbench.training.moments import Rate
 from workbench.training.stages import stages
@@ -67,7 +68,7 @@ class Run:
         self.rate = Rate()
         self._trainer: Trainer | None = None
         self._log: EventLog | None = None
-        self._under_way = False
+        self._under_way = self._ended = False
 
     @property
     def trainer(self) -> Trainer:
@@ -143,9 +144,15 @@ class Run:
             Events, each already on disk. In a run of many processes the others yield none.
         Raises:
             RunLocked: another process trains in this folder.
+            SettingsError: this run was begun already.
             Exception: whatever went wrong, after a `Failed` event that says so.
         """
         hush()
+        if self._log is not None:
+            raise SettingsError(
+                f"this run was begun already; go on with workbench.resume({str(self.folder)!r}), "
+                "or start another one"
+            )
         with self._holding():
             try:
                 for event in stages(self):
@@ -182,6 +189,7 @@ class Run:
         if not processes().is_main_process:
             return
         self._under_way |= isinstance(event, Started | Resumed)
+        self._ended |= isinstance(event, Finished)
         # Until a resume is under way it may still be refused, and then the run stays as it was.
         if self._under_way or not self.resuming:
             event = self._log.append(event)
@@ -193,7 +201,8 @@ class Run:
     def _leave(self) -> None:
         """The caller broke out: keep what is whole. Nothing can be yielded any more."""
         assert self._log is not None
-        if self._trainer is None or self._trainer.rank > 0:
+        refusable = self.resuming and not self._under_way
+        if self._trainer is None or self._trainer.rank > 0 or refusable or self._ended:
             return
         if self.between_steps and self.step > 0:
             path = saving.save_checkpoint(

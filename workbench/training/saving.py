@@ -46,6 +46,8 @@ def save_checkpoint(trainer: Trainer, folder: Path, step: int, *, seconds: float
             "num_overflows": trainer.num_overflows,
             "dataset": trainer.dataset.fingerprint(),
             "base": trainer.family.identity["hashes"],
+            "num_processes": trainer.accelerator.num_processes,
+            "optimizer": trainer.recipe.optimizer.kind,
         },
         "validation": {k: {"edges": v.edges, "values": v.values.tolist()} for k, v in base.items()},
     }
@@ -73,6 +75,7 @@ def restore(trainer: Trainer, loaded: checkpoint.Loaded) -> dict[str, Any]:
         The cursor: step, seconds, dataset, base.
     Raises:
         CheckpointRefused: a part is missing.
+        SettingsError: the optimizer is of another kind, which cannot use the state.
     """
     states = loaded.bundle.unpack()
     needed = {"adapter", "optimizer", "schedule", "cursor"}
@@ -83,8 +86,7 @@ def restore(trainer: Trainer, loaded: checkpoint.Loaded) -> dict[str, Any]:
             "the run cannot go on exactly; start a new run"
         )
     trainer.adapter.load(states["adapter"])
-    trainer.optimizer.load_state_dict(states["optimizer"])
-    trainer.schedule.load_state_dict(states["schedule"])
+    _restore_optimizer(trainer, states)
     if trainer.ema is not None:
         trainer.ema.load(states["ema"])
     if trainer.accelerator.scaler is not None and "scaler" in states:
@@ -95,6 +97,35 @@ def restore(trainer: Trainer, loaded: checkpoint.Loaded) -> dict[str, Any]:
     }
     trainer.num_overflows = states["cursor"]["num_overflows"]
     return states["cursor"]
+
+
+def _restore_optimizer(trainer: Trainer, states: dict[str, Any]) -> None:
+    """Put optimizer and schedule back; of their settings, the recipe's hold.
+
+    Both states bring the settings along that they were saved with, which would undo a change that
+    the user accepted. The rate follows from the step, so that a schedule of another length is
+    joined where it is.
+    """
+    kind = trainer.recipe.optimizer.kind
+    if (saved := states["cursor"].get("optimizer", kind)) != kind:
+        raise SettingsError(
+            f"optimizer.kind = {kind!r} cannot go on from the state of {saved!r}; undo the change, "
+            "or start a new run"
+        )
+    optimizer, schedule = trainer.optimizer, trainer.schedule
+    kept = {"params", *trainer.recipe.optimizer.found}
+    chosen = [
+        {key: value for key, value in group.items() if key not in kept}
+        for group in optimizer.param_groups
+    ]
+    rates = list(schedule.base_lrs)
+    optimizer.load_state_dict(states["optimizer"])
+    schedule.load_state_dict(states["schedule"])
+    schedule.base_lrs = rates
+    for group, new, rate, factor in zip(
+        optimizer.param_groups, chosen, rates, schedule.lr_lambdas, strict=True
+    ):
+        group.update(new, lr=rate * factor(schedule.last_epoch))
 
 
 def save_lora(trainer: Trainer, path: Path, step: int) -> Path:
@@ -131,6 +162,24 @@ def changes(old: Recipe, new: Recipe) -> list[str]:
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key) and not key.startswith(_FREE + _FREE_TRAINING)
     ]
+
+
+def world_changes(trainer: Trainer, cursor: dict[str, Any]) -> list[str]:
+    """What differs outside the recipe and would change what a run computes.
+
+    Args:
+        trainer: about to go on.
+        cursor: what `restore` returned.
+    Returns:
+        Lines; empty when a resume computes the same.
+    """
+    lines = []
+    if cursor["dataset"] != trainer.dataset.fingerprint():
+        lines.append("the images or captions differ from those of the checkpoint")
+    now = trainer.accelerator.num_processes
+    if (then := cursor.get("num_processes", now)) != now:
+        lines.append(f"processes that train together: {then} -> {now}")
+    return lines
 
 
 def refuse_changes(lines: list[str]) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Literal
 
+from workbench import store
 from workbench.data.loader import Step
 from workbench.records import checkpoint
 from workbench.records.events import Event, Finished, Preparing, Resumed, Started, Warned
@@ -53,7 +54,7 @@ def begin(run: "Run") -> Iterator[Event]:
     yield from data_warnings(run)
     if trainer.rank == 0:
         yield Preparing(stage="measuring the base", done=0, total=1)
-        with evaluating(trainer.family), trainer.adapter.strength(0):
+        with evaluating(trainer.family), trainer.untrained():
             trainer.stable_loss.measure_base(trainer.stable_losses)
     yield from moments.draw_samples(run, base=True)
 
@@ -62,15 +63,18 @@ def go_on(run: "Run", loaded: checkpoint.Loaded) -> Iterator[Event]:
     """Put the checkpoint back, and say what is not as it was."""
     trainer = run.trainer
     cursor = saving.restore(trainer, loaded)
-    total = trainer.total_steps
-    if run.was_complete and total is not None and loaded.step >= total:
+    total, minutes = trainer.total_steps, run.recipe.length.minutes
+    late = minutes is not None and cursor["seconds"] >= 60 * minutes
+    if run.was_complete and (late or (total is not None and loaded.step >= total)):
         raise SettingsError(
             f"{run.folder} is already complete at step {loaded.step}; "
-            "extend it with length.steps=+500"
+            f"extend it with length.{'minutes=+10' if late else 'steps=+500'}"
         )
-    if cursor["dataset"] != trainer.dataset.fingerprint() and not run.accept:
-        saving.refuse_changes(["the images or captions differ from those of the checkpoint"])
+    if not run.accept:
+        saving.refuse_changes(saving.world_changes(trainer, cursor))
     run.step, run.seconds = loaded.step, cursor["seconds"]
+    if trainer.rank == 0:  # what was changed holds for the next resume too
+        store.write_text(run.folder / "recipe.toml", run.recipe.to_toml())
     yield Resumed(
         step=run.step,
         total_steps=total or 0,
@@ -83,6 +87,14 @@ def go_on(run: "Run", loaded: checkpoint.Loaded) -> Iterator[Event]:
             id="other-base",
             message=f"the base is not the one the run began with: {before} then, {now} now",
             fix="give base.path the model that the run began with",
+        )
+    if cursor["total_steps"] != total and run.recipe.schedule.kind != "constant":
+        yield Warned(
+            id="schedule-stretched",
+            message=f"the {run.recipe.schedule.kind} schedule now ends at step {total} in place "
+            f"of {cursor['total_steps']}, so the learning rate jumps to its place on the new curve",
+            fix="a constant schedule has no such jump",
+            step=run.step,
         )
     yield from data_warnings(run)
 
@@ -119,7 +131,6 @@ def steps(run: "Run") -> Generator[Event, None, Reason]:
     for step, result in _guarded(run):
         now = time.monotonic()
         run.seconds, before = run.seconds + now - before, now
-        run.step += 1
         yield moments.progress(run, step.epoch, result)
         yield from moments.watch(run, result)
         requests = yield from moments.requests(run)
@@ -132,11 +143,12 @@ def steps(run: "Run") -> Generator[Event, None, Reason]:
 
 
 def _guarded(run: "Run") -> Iterator[tuple[Step, loop.StepResult]]:
-    """The loop's steps; says when weights are being changed, so that nothing half is saved."""
+    """The loop's steps, counted; says when weights are being changed: nothing half is saved."""
     steps = loop.steps(run.trainer, run.step)
     while True:
         run.between_steps = False
         done = next(steps)
+        run.step += 1
         run.between_steps = True
         yield done
 
