@@ -237,13 +237,18 @@ def test_a_defect_leaves_with_code_1_and_a_mistake_with_2():
     ("arguments", "said"),
     [
         (["check", "nowhere.toml"], "nowhere.toml"),
-        (["check", "critter"], "preset must be one of"),
+        (["check", "critter"], "a .toml file or one of the presets critters"),
         (["check", "critters", "adapter.rnk=4"], "did you mean adapter.rank?"),
         (["check", "critters", "adapter.rank"], "key=value"),
         (["buckets", "nowhere"], "does not exist"),
         (["caption", "nowhere", "--rename", "a"], "does not exist"),
-        (["resume", "nowhere"], "nowhere"),
+        (["caption", ".", "--trigger", ""], "--trigger must be a word on one line, got ''"),
+        (["caption", ".", "--trigger", "a\nb"], "--trigger must be a word on one line"),
+        (["buckets", "."], "no picture in .: put .png"),
+        (["resume", "nowhere"], "nowhere is no run folder"),
         (["inspect", "x.ckpt"], "pickle"),
+        (["inspect", "."], ".: is a folder; name a .safetensors file"),
+        (["sample", "step=1", "--base", "x.ckpt"], "pickle"),  # a setting is taken for no file
         (["frobnicate"], "frobnicate"),
     ],
 )
@@ -288,6 +293,18 @@ def test_check_names_pitfalls_and_the_way_round_them(capsys):
     assert "refuse (allowed) [prodigy_rate]" in capsys.readouterr().out
 
 
+def test_new_says_that_the_images_are_not_there(capsys):
+    assert run("new", "mine", "--data", "nowhere") == 0
+    assert "nowhere does not exist yet" in capsys.readouterr().out
+
+
+def test_convert_overwrites_nothing(tmp_path: Path, capsys):
+    (tmp_path / "mine.safetensors").write_bytes(b"trained for hours")
+    assert run("convert", "mine.safetensors", "mine.safetensors", "--to", "peft") == 2
+    assert capsys.readouterr().err == "mine.safetensors exists; name a new file\n"
+    assert (tmp_path / "mine.safetensors").read_bytes() == b"trained for hours"
+
+
 def test_new_writes_a_recipe_that_loads(folder: Path, capsys):
     assert run("new", "mine", "--data", str(folder), "--trigger", "zib") == 0
     assert "mine.toml" in capsys.readouterr().out
@@ -314,6 +331,19 @@ def test_caption_edits_only_when_told_to(folder: Path, capsys):
     assert (folder / "0.txt").read_text() == "tag 0, common, red hat"
     assert run("caption", str(folder), *edit, "--write") == 0
     assert (folder / "0.txt").read_text() == "zib, tag 0, hat\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names do not exist there")
+def test_names_and_captions_cannot_command_the_terminal(folder: Path, capsys):
+    (folder / "0.png").rename(folder / "a\nb\x1b[2J.png")
+    (folder / "1.txt").write_text("tag \x1b]0;title\x07 <script>")
+    assert run("caption", str(folder)) == 0
+    assert run("buckets", str(folder)) == 0
+    assert run("caption", str(folder), "--trigger", "zib") == 0
+    output = capsys.readouterr().out
+    assert "\x1b" not in output and "\x07" not in output
+    assert "'a\\nb\\x1b[2J.png': zib" in output
+    assert "\\x1b]0;title\\x07 <script>" in output
 
 
 def test_buckets_account_for_every_file(folder: Path, capsys):

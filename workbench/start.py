@@ -8,6 +8,7 @@ from workbench.recipe import Recipe
 from workbench.records import log
 from workbench.records.events import Event, Finished, Proved, Reported, Saved
 from workbench.settings import SettingsError
+from workbench.store import FileRefused, shown
 from workbench.training.run import Run
 from workbench.training.saving import changes, refuse_changes
 
@@ -46,6 +47,11 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, accept: bool = 
         FileRefused: no recipe there.
         SettingsError: a change is unknown, or would alter what the run computes.
     """
+    if not (Path(folder) / "recipe.toml").exists():
+        raise FileRefused(
+            f"{shown(folder)} is no run folder: it holds no recipe.toml; `workbench runs` lists "
+            "the runs"
+        )
     old = Recipe.load(Path(folder) / "recipe.toml")
     new = old.override(overrides)
     if not accept:

@@ -36,7 +36,10 @@ def caption(
     Settings are those below `data` in a recipe, for example captions.tag_dropout=0.3.
     """
     from workbench.data import tags
+    from workbench.data.sources import shown
 
+    if trigger is not None:
+        _one_word("--trigger", trigger)
     # Buckets do not matter here, and must not set an image aside.
     every_size = ["buckets.max_upscale=100000", "buckets.max_lost=1"]
     dataset = _read(folder, [*every_size, *(settings or [])])
@@ -51,7 +54,7 @@ def caption(
         prepend=[trigger] if trigger else [],
     )
     for change in changes:
-        say(f"{change.name}: {change.after}")
+        say(f"{shown(change.name)}: {change.after}")
     if write:
         say(f"{tags.apply(changes)} of {len(dataset)} captions changed.")
     else:
@@ -71,6 +74,7 @@ def buckets(
     """
     from workbench import store
     from workbench.data.ledger import ledger
+    from workbench.data.sources import shown
 
     dataset = _read(folder, settings or [])
     account = ledger(dataset)
@@ -79,7 +83,7 @@ def buckets(
         ("image", "size", "scale", "bucket", "cut off", "repeats"),
         [
             (
-                row.name,
+                shown(row.name),
                 f"{row.width} x {row.height}",
                 f"{row.scale:.2f}",
                 _size(row.bucket or ()),
@@ -121,9 +125,18 @@ def _renaming(pair: str) -> tuple[str, str]:
     return old, new
 
 
+def _one_word(option: str, text: str) -> None:
+    from workbench.settings import SettingsError
+
+    if not text.strip() or not text.isprintable():
+        raise SettingsError(f"{option} must be a word on one line, got {text!r}")
+
+
 def _show_left_out(dataset: "Dataset") -> None:
+    from workbench.data.sources import shown
+
     for aside in dataset.set_aside:
-        say(f"set aside: {aside.name}: {aside.reason}", style="yellow")
+        say(f"set aside: {shown(aside.name)}: {aside.reason}", style="yellow")
     for note in dataset.notes:
         say(f"note: {note}")
 
@@ -143,6 +156,7 @@ def _show_tags(dataset: "Dataset") -> None:
 
 def _show_draws(dataset: "Dataset", num_shown: int) -> None:
     from workbench.data.captions import simulate
+    from workbench.data.sources import shown
 
     record = dataset.records[0]
     subset = dataset.settings.subsets[record.subset]
@@ -152,7 +166,7 @@ def _show_draws(dataset: "Dataset", num_shown: int) -> None:
         trigger=subset.trigger,
         class_word=subset.class_word,
     )
-    say(f"\nWhat the trainer sees of {record.name}:")
+    say(f"\nWhat the trainer sees of {shown(record.name)}:")
     for draw in dict.fromkeys(simulation.draws[:num_shown]):
         say(f"  {draw or '(an empty caption)'}")
     shares = ", ".join(f"{tag} {share:.0%}" for tag, share in simulation.survival.items())

@@ -45,9 +45,7 @@ def doctor() -> None:
     """Look at this machine: versions, GPU and driver, memory, disk, image decoders."""
     wrong = False
     for line in examine():
-        mark, style = (
-            ("x", "bold red") if line.wrong else ("!", "yellow") if line.fix else (" ", None)
-        )
+        mark, style = _mark(line)
         say(f"{mark} {line.name + ':':<15} {line.found}", style=style)
         if line.fix:
             say(f"  {'':<15} fix: {line.fix}", style=style)

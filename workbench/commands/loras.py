@@ -46,7 +46,10 @@ def convert(
     """Write a LoRA file in another format; the values stay as they are."""
     from workbench.adapters import formats
     from workbench.models import family as models
+    from workbench.settings import SettingsError
 
+    if out.exists():
+        raise SettingsError(f"{out} exists; name a new file")
     if base is None:
         formats.convert(path, out, to=to)
     else:

@@ -43,6 +43,9 @@ def sample(
     from workbench.records.sampling import SampleSettings, save_pictures, stream
     from workbench.settings import SettingsError, override
 
+    if trained is not None and "=" in str(trained) and not trained.exists():
+        # The first word is a setting, and the base alone draws.
+        trained, settings = None, [str(trained), *(settings or [])]
     if trained is None:
         model = models.load(models.BaseSettings(path=base or "critters"), device=_device())
         prompts, how, acting = (), SampleSettings(), nullcontext()

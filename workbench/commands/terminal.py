@@ -2,6 +2,7 @@
 
 import os
 import traceback
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -61,7 +62,7 @@ def say(text: str = "", *, style: str | None = None) -> None:
         text: the line.
         style: rich style of the whole line, for example "bold green".
     """
-    console.print(escape(text), style=style)
+    console.print(escape(_visible(text)), style=style)
 
 
 def complain(text: str) -> None:
@@ -70,7 +71,7 @@ def complain(text: str) -> None:
     Args:
         text: one line a mistake.
     """
-    error_console.print(escape(text), style="bold red")
+    error_console.print(escape(_visible(text)), style="bold red")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -85,8 +86,18 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     grid = Table(*header, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        grid.add_row(*map(escape, row))
+        grid.add_row(*(escape(_visible(cell)) for cell in row))
     console.print(grid)
+
+
+def _visible(text: str) -> str:
+    """Text with what a terminal would obey as escapes: names and captions come from anywhere."""
+    return "".join(
+        ascii(letter)[1:-1]
+        if unicodedata.category(letter) in ("Cc", "Cs") and letter != "\n"
+        else letter
+        for letter in text
+    )
 
 
 def is_users_mistake(error: ValueError) -> bool:

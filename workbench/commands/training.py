@@ -46,11 +46,13 @@ def new(
         recipe = recipe.override([f"data.subsets.0.trigger={_toml(trigger)}"])
     recipe = recipe.override(settings or [])
     store.write_text(path, recipe.to_toml())
+    if not data.startswith("critters:") and not Path(data).expanduser().exists():
+        say(f"{data} does not exist yet", style="yellow")
     say(f"Wrote {path}. Read it, change it, then: workbench train {path}")
 
 
 def check(recipe: RecipeName, settings: Overrides = None) -> None:
-    """Read a recipe and name its pitfalls, without training."""
+    """Read a recipe's settings and name their pitfalls, without training."""
     from workbench import checks
 
     findings = checks.check(load_recipe(recipe, settings))
@@ -95,10 +97,16 @@ def load_recipe(name: str, settings: list[str] | None) -> "Recipe":
         SettingsError: a setting is wrong.
     """
     from workbench.recipe import Recipe, presets
+    from workbench.settings import SettingsError
 
     # A bare name is a preset's, unless such a file lies here.
-    is_preset = not Path(name).exists() and (name in presets() or not Path(name).suffix)
-    recipe = Recipe.preset(name) if is_preset else Recipe.load(name)
+    is_file = Path(name).exists() or (name not in presets() and Path(name).suffix != "")
+    if not is_file and name not in presets():
+        raise SettingsError(
+            f"RECIPE must be a .toml file or one of the presets {', '.join(presets())}; "
+            f"there is no file {name!r}"
+        )
+    recipe = Recipe.load(name) if is_file else Recipe.preset(name)
     return recipe.override(settings or [])
 
 

@@ -312,6 +312,8 @@ def _nothing_usable(
 ) -> str:
     paths = ", ".join(subset.path for subset in settings.subsets)
     lines = [f"no usable picture in {paths}: {len(set_aside)} files were set aside"]
+    if not set_aside:
+        lines = [f"no picture in {paths}: put .png, .jpg or .webp files there, or name another"]
     # Reasons differ in their numbers; the first few files say what is wrong.
     lines += [f"  {item.name!a}: {item.reason}" for item in set_aside[:5]]
     lines += [f"  and {len(set_aside) - 5} more"] if len(set_aside) > 5 else []

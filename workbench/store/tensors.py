@@ -52,7 +52,7 @@ def load_tensors(path: str | Path) -> dict[str, "torch.Tensor"]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    _refuse_pickle(Path(path))
+    _refuse_others(Path(path))
     try:
         return load_file(path)
     except OSError as error:
@@ -75,7 +75,7 @@ def read_header(
     """
     from safetensors import SafetensorError, safe_open
 
-    _refuse_pickle(Path(path))
+    _refuse_others(Path(path))
     try:
         with safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
@@ -87,7 +87,9 @@ def read_header(
         raise FileRefused(_damaged(path, error)) from None
 
 
-def _refuse_pickle(path: Path) -> None:
+def _refuse_others(path: Path) -> None:
+    if path.is_dir():
+        raise FileRefused(f"{shown(path)}: is a folder; name a .safetensors file")
     if path.suffix.lower() in PICKLE_EXTENSIONS:
         raise FileRefused(
             f"{shown(path)}: {path.suffix} files are pickles, which run code when opened; "
