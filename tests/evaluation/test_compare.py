@@ -11,6 +11,8 @@ from tiny_trained import SAMPLING, train
 from workbench.evaluation import compare as module
 from workbench.evaluation.compare import CompareSettings, compare
 from workbench.evaluation.loading import Trained, open_lora
+from workbench.models import family as models
+from workbench.models.family import BaseSettings
 from workbench.records.events import Sampled, SampledPicture, Saved
 from workbench.records.log import EventLog
 from workbench.records.sampling import sample
@@ -38,6 +40,18 @@ def test_pairs_strip_and_leakage(trained: Trained) -> None:
     with trained.adapter.strength(0):
         base = sample(trained.family, SAMPLING, prompts=["mochi, red"], seeds=[1])[0]
     assert distance(base.image, found.pairs[1].base) <= 1
+
+
+def test_strength_0_draws_the_pixels_of_a_base_that_never_had_a_lora(
+    trained: Trained, tiny_sd: Path
+) -> None:
+    ask = {"prompts": ["mochi, red"], "seeds": [0, 1]}
+    untouched = sample(models.load(BaseSettings(path=str(tiny_sd))), SAMPLING, **ask)
+    with trained.adapter.strength(0):
+        off = sample(trained.family, SAMPLING, **ask)
+    on = sample(trained.family, SAMPLING, **ask)
+    assert [distance(a.image, b.image) for a, b in zip(off, untouched, strict=True)] == [0, 0]
+    assert all(distance(a.image, b.image) > 0 for a, b in zip(on, untouched, strict=True))
 
 
 def test_without_trigger_in_any_prompt_all_are_pairs(trained: Trained) -> None:
