@@ -54,9 +54,9 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - before
 
 
-def assembled(recipe: Recipe) -> Trainer:
+def assembled(recipe: Recipe, folder: Path) -> Trainer:
     """A trainer of its own for the bare loop."""
-    generator = assemble(recipe)
+    generator = assemble(recipe, folder=folder)
     while True:
         try:
             next(generator)
@@ -108,7 +108,7 @@ def step_ratio(recipe: Recipe, folder: Path) -> tuple[float, float, float]:
             told += next(events).event == "progress"
 
     ours()
-    other = assembled(recipe)
+    other = assembled(recipe, folder)
     for module in other.adapter.modules.values():
         module.train()
     bare = bare_step(other)
@@ -159,7 +159,7 @@ def main() -> None:
     recipe = Recipe.preset("critters").override([*QUIET, *sys.argv[1:]])
     with tempfile.TemporaryDirectory() as name:
         ratio, ours_s, bare_s = step_ratio(recipe, Path(name) / "run")
-        caching = cache_ratio(assembled(recipe), Path(name) / "cache")
+        caching = cache_ratio(assembled(recipe, Path(name)), Path(name) / "cache")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     print(f"on {device}, {torch.get_num_threads()} threads, {recipe.training.precision}")
     print(f"step: {1000 * ours_s:.1f} ms, bare loop {1000 * bare_s:.1f} ms")

@@ -45,7 +45,7 @@ def tiny_recipe(base: Path, photos: Path, out: Path, *overrides: str) -> Recipe:
 
 def assembled(recipe: Recipe) -> Trainer:
     """All that a step needs, without the events on the way."""
-    generator = assemble(recipe)
+    generator = assemble(recipe, folder=Path(recipe.output.folder))
     while True:
         try:
             next(generator)

@@ -227,3 +227,14 @@ def test_a_full_fine_tune_without_its_first_weights(recipe):
     told = list(run.train())
     assert [e.base for e in told if e.event == "sampled"] == [True, False]
     assert told[-1].reason == "complete"
+
+
+def test_curves_reach_tensorboard(recipe):
+    pytest.importorskip("tensorboard", reason="needs the extra `trackers`")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = Run(recipe("trackers=tensorboard"), run_folder(recipe()))
+    told = [e.loss for e in run.train() if e.event == "progress"]
+    (file,) = (run.folder / "trackers").rglob("events.out.*")
+    written = EventAccumulator(str(file.parent)).Reload().Scalars("loss")
+    assert [entry.value for entry in written] == pytest.approx(told)

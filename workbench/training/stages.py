@@ -27,7 +27,7 @@ def stages(run: "Run") -> Iterator[Event]:
     Yields:
         Events, not yet recorded.
     """
-    run.trainer = yield from assemble(run.recipe)
+    run.trainer = yield from assemble(run.recipe, folder=run.folder)
     run.choose_prompts()
     if run.recipe.trackers:
         run.trainer.accelerator.init_trackers(run.recipe.name)

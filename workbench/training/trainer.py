@@ -159,11 +159,12 @@ class Trainer:
         return L2().per_sample(torch.cat(predicted), target)
 
 
-def assemble(recipe: Recipe) -> Generator[Preparing, None, Trainer]:
+def assemble(recipe: Recipe, *, folder: Path) -> Generator[Preparing, None, Trainer]:
     """Load, index, cache and attach all that a run needs.
 
     Args:
         recipe: the run's settings.
+        folder: the run folder, where trackers may write.
     Yields:
         What is being prepared, and how far it is.
     Returns:
@@ -171,7 +172,7 @@ def assemble(recipe: Recipe) -> Generator[Preparing, None, Trainer]:
     Raises:
         SettingsError, FileRefused: the recipe, the base or the data cannot be used as they are.
     """
-    accelerator = _accelerator(recipe)
+    accelerator = _accelerator(recipe, folder)
     yield Preparing(stage="reading images", done=0, total=1)
     dataset = data.index(recipe.data)
     train, held_out = data.split(dataset, recipe.data.holdout, seed=recipe.training.seed)
@@ -276,7 +277,7 @@ def processes() -> Any:
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(hours=12))
 
 
-def _accelerator(recipe: Recipe) -> Any:
+def _accelerator(recipe: Recipe, folder: Path) -> Any:
     """Device, precision and processes, as the environment and the recipe say."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -304,7 +305,7 @@ def _accelerator(recipe: Recipe) -> Any:
     return Accelerator(
         mixed_precision=_MIXED[precision],
         log_with=list(recipe.trackers) or None,
-        project_dir=str(Path(recipe.output.folder) / recipe.name / "trackers"),
+        project_dir=str(folder / "trackers"),
         kwargs_handlers=[DistributedDataParallelKwargs()],
     )
 
