@@ -46,10 +46,6 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "no_trigger": (["data.subsets.0.trigger=none"], ["data.subsets.0.trigger=zib"]),
     "dropout_takes_all": (["data.captions.tag_dropout=1"], ["data.captions.tag_dropout=0.3"]),
     "half_on_cpu": (["training.precision=float16"], ["training.precision=float32"]),
-    "half_weights_trained": (
-        ["adapter.kind=full", "base.dtype=bfloat16"],
-        ["base.dtype=float32"],
-    ),
     "warmup_over_run": (["schedule.warmup=250"], ["schedule.warmup=10"]),
     "no_prompts": (["sampling.prompts=[]"], ['sampling.prompts=["a"]']),
 }

@@ -335,18 +335,6 @@ def half_on_cpu(recipe: Recipe, facts: Facts) -> Problem | None:
     )
 
 
-@rule("refuse", source="small updates vanish: bfloat16 keeps 8 bits, float16 11")
-def half_weights_trained(recipe: Recipe, facts: Facts) -> Problem | None:
-    """A full fine-tune of half-precision weights loses most of its small steps."""
-    if recipe.adapter.kind != "full" or recipe.base.dtype == "float32":
-        return None
-    return Problem(
-        f"adapter.kind='full' trains the base's own weights, and in {recipe.base.dtype} small "
-        "updates round to nothing",
-        "set base.dtype=float32 and training.precision=bfloat16",
-    )
-
-
 @rule("refuse", source="the schedule: it would still be rising at the end", allowable=False)
 def warmup_over_run(recipe: Recipe, facts: Facts) -> Problem | None:
     """A warm-up as long as the run."""

@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
+
 from workbench import checks
 from workbench.recipe import Recipe
 from workbench.records import log
-from workbench.records.events import Event, Finished, Proved, Reported, Saved
+from workbench.records.events import Event, Finished, Proved, Reported, Saved, Warned
 from workbench.settings import SettingsError
 from workbench.store import FileRefused, shown
-from workbench.training.run import Run
+from workbench.training.run import Observer, Run
 from workbench.training.saving import changes, refuse_changes
 
 
@@ -61,7 +63,9 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, accept: bool = 
 
 
 def _observed(recipe: Recipe, folder: Path, **options: bool) -> Run:
-    return Run(recipe, folder, observers=[checks.observe, _prove, _report], **options)
+    return Run(
+        recipe, folder, observers=[checks.observe, _lasting(_prove), _lasting(_report)], **options
+    )
 
 
 def _free(folder: Path) -> Path:
@@ -71,6 +75,23 @@ def _free(folder: Path) -> Path:
         number += 1
         candidate = folder.with_name(f"{folder.name}-{number}")
     return candidate
+
+
+def _lasting(observer: Observer) -> Observer:
+    """What was trained is saved by now: a device too full to judge it costs the judgement alone."""
+
+    def guarded(run: Run, event: Event) -> Iterator[Event]:
+        try:
+            yield from observer(run, event)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            yield Warned(
+                id="evaluation-memory",
+                message="the device has no room left to prove or compare the saved file",
+                fix="run `workbench verify` and `workbench compare` on the run afterwards",
+            )
+
+    return guarded
 
 
 def _prove(run: Run, event: Event) -> Iterator[Event]:

@@ -1,6 +1,7 @@
 """All that a step needs, put together from a recipe: base, data, caches, adapter, optimizer."""
 
 import contextlib
+import gc
 import os
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -172,6 +173,7 @@ def assemble(recipe: Recipe, *, folder: Path) -> Generator[Preparing, None, Trai
     Raises:
         SettingsError, FileRefused: the recipe, the base or the data cannot be used as they are.
     """
+    gc.collect()  # an earlier run's model may sit in a reference cycle and fill the device
     accelerator = _accelerator(recipe, folder)
     yield Preparing(stage="reading images", done=0, total=1)
     dataset = data.index(recipe.data)
