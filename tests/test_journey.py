@@ -12,8 +12,6 @@ import workbench
 from workbench import cli
 from workbench.records import history
 
-pytestmark = pytest.mark.slow
-
 
 def run(*arguments: str) -> int:
     with pytest.raises(SystemExit) as left:
@@ -97,6 +95,7 @@ def test_inspect_and_convert_there_and_back(lora: Path, capsys):
     assert run("convert", str(lora), "peft.safetensors", "--to", "peft") == 0
     assert run("convert", "peft.safetensors", "back.safetensors", "--to", "kohya") == 0
     before, after = load_file(lora), load_file("back.safetensors")
+    assert run("convert", "peft.safetensors", str(lora), "--to", "kohya") == 2, "nor overwritten"
     assert before.keys() == after.keys()
     assert all(before[name].equal(after[name]) for name in before)
 
@@ -114,6 +113,7 @@ def test_sample_compare_and_merge(lora: Path, capsys):
     assert run("merge", str(lora), "merged") == 2, "nothing is overwritten"
 
 
+@pytest.mark.slow
 def test_the_tiny_demo_ends_with_its_report(tmp_path: Path):
     done = subprocess.run(
         [sys.executable, "-m", "workbench", "demo", "--out", "demo"],
