@@ -56,7 +56,7 @@ def test_clip_reads_tags_off_pictures(clip, pixels):
     right = [
         tag in said for row, said in zip(read, captions, strict=True) for tag, _ in row.values()
     ]
-    assert len(right) == 9 * NUM_PICTURES and sum(right) / len(right) > 0.7
+    assert len(right) == 9 * NUM_PICTURES and sum(right) / len(right) > 0.6
 
 
 def test_words_for_body_colours_are_far_apart(clip):
