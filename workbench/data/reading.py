@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from workbench import store
-from workbench.critters.concepts import CONCEPTS, write_concept
+from workbench.critters.concepts import CONCEPTS, PRIOR, write_concept
 from workbench.critters.draw import WORLD_SIZES
 from workbench.data import sources
 from workbench.data.buckets import BucketSettings, Placement, place, why_excluded
@@ -72,8 +72,8 @@ def _source(path: str, *, setting: str) -> Path:
     world, colon, name = path.partition(":")
     if (world, colon) != ("critters", ":"):
         return Path(path).expanduser()
-    if name not in CONCEPTS:
-        known = ", ".join(f"critters:{concept}" for concept in CONCEPTS)
+    if name not in (*CONCEPTS, PRIOR):
+        known = ", ".join(f"critters:{concept}" for concept in (*CONCEPTS, PRIOR))
         raise SettingsError(f"{setting} must be a folder, a .zip, {WORLD} or {known}; got {path!r}")
     folder = store.cache_home() / "concepts" / name
     write_concept(name, folder)
