@@ -316,6 +316,14 @@ def test_new_writes_a_recipe_that_loads(folder: Path, capsys):
     assert run("new", "mine", "--data", str(folder)) == 2, "an existing recipe is not overwritten"
 
 
+def test_new_for_another_base_brings_no_critters_along(folder: Path):
+    base = ("--base", "somewhere/model", "--preset", "critters")
+    assert run("new", "mine", "--data", str(folder), *base) == 0
+    from workbench.recipe import Recipe
+
+    assert [subset.path for subset in Recipe.load("mine.toml").data.subsets] == [str(folder)]
+
+
 def test_caption_counts_tags_and_shows_draws(folder: Path, capsys):
     assert run("caption", str(folder), "captions.tag_dropout=0.5") == 0
     output = capsys.readouterr().out

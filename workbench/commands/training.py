@@ -35,13 +35,16 @@ def new(
     """Write a recipe in which every setting is explained."""
     from workbench import store
     from workbench.recipe import Recipe
-    from workbench.settings import SettingsError
+    from workbench.settings import SettingsError, replace
 
     path = out or Path(f"{name}.toml")
     if path.exists():
         raise SettingsError(f"{path} exists; give another name, or --out")
     chosen = preset or ("critters" if base == "critters" else "sd15-lora")
     recipe = Recipe.preset(chosen).override(_quoted(name=name, base=base, data=data))
+    if base != "critters":  # critters shown beside a concept mean nothing to another base
+        own = replace(recipe.data, subsets=recipe.data.subsets[:1])
+        recipe = replace(recipe, data=own)
     if trigger is not None:
         recipe = recipe.override([f"data.subsets.0.trigger={_toml(trigger)}"])
     recipe = recipe.override(settings or [])
