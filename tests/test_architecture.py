@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
     *("settings", "store", "seeds", "quiet", "plots", "critters"),
     *("data", "models", "diffusion", "adapters", "optim", "records", "recipe"),
-    *("training", "evaluation", "checks", "start", "pretrain", "notebook", "app"),
+    *("training", "evaluation", "checks", "launch", "pretrain", "notebook", "app"),
     *("commands", "cli"),
 )
 # These know nothing of one another; training/ joins them.
@@ -199,3 +199,11 @@ def test_no_exception_is_swallowed():
         and (node.type is None or all(isinstance(line, ast.Pass) for line in node.body))
     ]
     assert bare == [], "name the exception and do something; contextlib.suppress says it is meant"
+
+
+def test_no_module_takes_the_place_of_a_public_name():
+    """`import workbench.start` would make `workbench.start` a module for good."""
+    taken = {path.stem for path in PACKAGE.iterdir()} & set(workbench.__all__)
+    assert taken == set()
+    assert callable(workbench.start)
+    assert callable(workbench.start), "also when asked for again"

@@ -16,8 +16,8 @@ from workbench.quiet import hush
 
 if TYPE_CHECKING:
     from workbench.evaluation.compare import compare
+    from workbench.launch import resume, start
     from workbench.recipe import Recipe
-    from workbench.start import resume, start
 
 __version__ = "0.1.0"
 
@@ -25,8 +25,8 @@ hush()  # before any library is imported: it reads the environment then
 
 _PUBLIC = {
     "Recipe": "workbench.recipe",
-    "start": "workbench.start",
-    "resume": "workbench.start",
+    "start": "workbench.launch",
+    "resume": "workbench.launch",
     "compare": "workbench.evaluation.compare",
 }
 
@@ -36,6 +36,7 @@ __all__ = ["Recipe", "compare", "resume", "start"]
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+    # No module may be called like a public name: importing it would put it in the name's place.
     return getattr(importlib.import_module(_PUBLIC[name]), name)
 
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from workbench import store
+from workbench.launch import resume
 from workbench.recipe import Recipe
 from workbench.records import events, log
-from workbench.start import resume
 from workbench.training.run import Run
 from workbench.training.saving import world_changes
 

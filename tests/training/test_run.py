@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from workbench import store
+from workbench.launch import resume
 from workbench.recipe import Recipe
 from workbench.records import checkpoint, events, history, log
 from workbench.records.lock import RunLocked
-from workbench.start import resume
 from workbench.training.run import Run
 
 
