@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import workbench
 from workbench import store
 from workbench.records import log
 
@@ -40,7 +41,9 @@ def test_two_processes(recipe, tmp_path):
     subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
          str(tmp_path / "script.py"), str(tmp_path / "recipe.toml"), str(folder)],
-        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        env=os.environ
+        | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        | {"PYTHONPATH": str(Path(workbench.__file__).parents[1])},
         check=True,
         timeout=240,
     )  # fmt: skip

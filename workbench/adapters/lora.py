@@ -22,9 +22,13 @@ _NAME = "default"  # of peft's adapter: there is one
 class AttachedAdapter(Protocol):
     """An adapter on a model: what learns, how strongly it acts, and how it is kept."""
 
-    settings: Settings | None
     trainables: dict[str, nn.Parameter]
     modules: dict[str, nn.Module]
+
+    @property
+    def settings(self) -> Settings | None:
+        """How it was made; None for one that came from a file."""
+        ...
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Trainable weights of each part: "unet", "text_encoder", "text_encoder_2"."""

@@ -54,7 +54,7 @@ def sample(
         model, prompts, how = opened.family, opened.prompts, opened.sampling
         acting = opened.adapter.strength(strength)
     how = override(how, settings or [])
-    chosen = tuple(prompt or prompts or how.prompts)
+    chosen = tuple(prompt or prompts or how.prompts or ())
     seeds = tuple(seed or how.seeds)
     if not chosen:
         raise SettingsError('nothing to draw: give one or more --prompt "..."')

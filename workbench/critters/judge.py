@@ -123,7 +123,7 @@ def train_judge(*, steps: int = 2400, pictures: int = 16_000, seed: int = 0) -> 
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    judge = Judge().to(memory_format=torch.channels_last)
+    judge = Judge().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     noise = 0.04 * torch.randn(64, 3, SQUARE_PX, SQUARE_PX, generator=generator)
     pixels, labels = _examples(0, pictures)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=1e-2)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -172,7 +172,7 @@ class Family(Protocol):
         return dict(self.loaded.scheduler_config)
 
     @property
-    def prediction_type(self) -> str:
+    def prediction_type(self) -> Literal["epsilon", "v_prediction"]:
         """What the U-Net predicts: "epsilon" or "v_prediction"."""
         return self.loaded.scheduler_config["prediction_type"]
 

@@ -180,7 +180,7 @@ def stream(
     Returns:
         Pictures one after another, all seeds of the first prompt first.
     """
-    prompts = settings.prompts if prompts is None else prompts
+    prompts = settings.prompts or () if prompts is None else prompts
     seeds = settings.seeds if seeds is None else seeds
     return draw(family, settings, [(prompt, seed) for prompt in prompts for seed in seeds])
 
