@@ -34,7 +34,8 @@ out.write_text(json.dumps({"total": total, "seen": seen, "noise": told, "events"
 
 @pytest.mark.slow
 def test_two_processes(recipe, tmp_path):
-    chosen = recipe("adapter.text_encoder=true", "output.report=false")
+    # One bucket: a picture alone in its bucket would be shown to both processes.
+    chosen = recipe("adapter.text_encoder=true", "data.buckets.enabled=false")
     store.write_text(tmp_path / "recipe.toml", chosen.to_toml())
     store.write_text(tmp_path / "script.py", SCRIPT)
     folder = tmp_path / "run"
