@@ -18,15 +18,20 @@ from typing import Any
 
 import torch
 
+from workbench.critters.draw import world
 from workbench.data.augment import fit
 from workbench.data.cache import LatentCache
-from workbench.data.dataset import Dataset
+from workbench.data.dataset import Dataset, index
+from workbench.data.subsets import Subset
+from workbench.models import family as models
 from workbench.models.family import Family
 from workbench.recipe import Recipe
+from workbench.settings import replace
 from workbench.training.run import Run
-from workbench.training.trainer import Trainer, assemble
+from workbench.training.trainer import Trainer, assemble, processes
 
 ROUNDS, STEPS = 12, 8
+CACHE_ROUNDS, NUM_PICTURES = 5, 256
 MAX_STEP, MAX_CACHE = 1.05, 1.10
 QUIET = (
     "adapter.text_encoder=false",
@@ -123,8 +128,8 @@ def step_ratio(recipe: Recipe, folder: Path) -> tuple[float, float, float]:
 def encode_bare(dataset: Dataset, family: Family, batch_size: int) -> None:
     """Decode, resize and encode bucket by bucket, and keep the result in memory."""
     groups: dict[Any, list[int]] = {}
-    for index, placement in enumerate(dataset.placements):
-        groups.setdefault(placement.bucket, []).append(index)
+    for number, placement in enumerate(dataset.placements):
+        groups.setdefault(placement.bucket, []).append(number)
     kept = []
     with torch.no_grad():
         for members in groups.values():
@@ -136,20 +141,31 @@ def encode_bare(dataset: Dataset, family: Family, batch_size: int) -> None:
                 kept += family.encode_pixels(torch.stack(pictures).to(family.device))
 
 
-def cache_ratio(trainer: Trainer, folder: Path) -> float:
+def pictures(folder: Path) -> Dataset:
+    """As many pictures as a LoRA is often trained on, drawn into a folder."""
+    folder.mkdir()
+    for number in range(NUM_PICTURES):
+        image, caption = world(0, number)
+        image.save(folder / f"{number:04d}.png")
+        (folder / f"{number:04d}.txt").write_text(caption)
+    recipe = Recipe.preset("critters")
+    return index(replace(recipe.data, subsets=(Subset(path=str(folder)),)))
+
+
+def cache_ratio(family: Family, folder: Path) -> float:
     """Median over rounds of filling the cache against the bare loop."""
-    dataset, family = trainer.dataset, trainer.family
+    dataset = pictures(folder / "pictures")
 
     def cached(number: int) -> None:
         cache = LatentCache(dataset, folder=folder / str(number), key=family.vae_key)
         for _ in cache.build(lambda pixels: family.encode_pixels(pixels.to(family.device))):
             pass
 
-    batch_size = trainer.recipe.data.cache.vae_batch_size
+    batch_size = dataset.settings.cache.vae_batch_size
     encode_bare(dataset, family, batch_size)
     rounds = [
         timed(lambda n=n: cached(n)) / timed(lambda: encode_bare(dataset, family, batch_size))
-        for n in range(ROUNDS)
+        for n in range(CACHE_ROUNDS)
     ]
     return statistics.median(rounds)
 
@@ -159,7 +175,7 @@ def main() -> None:
     recipe = Recipe.preset("critters").override([*QUIET, *sys.argv[1:]])
     with tempfile.TemporaryDirectory() as name:
         ratio, ours_s, bare_s = step_ratio(recipe, Path(name) / "run")
-        caching = cache_ratio(assembled(recipe, Path(name)), Path(name) / "cache")
+        caching = cache_ratio(models.load(recipe.base, device=processes().device), Path(name))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     print(f"on {device}, {torch.get_num_threads()} threads, {recipe.training.precision}")
     print(f"step: {1000 * ours_s:.1f} ms, bare loop {1000 * bare_s:.1f} ms")

@@ -54,7 +54,12 @@ def build(dataset: Dataset, folder: Path, encode, key: str = "vae", **options):
     return cache, list(cache.build(encode, **options))
 
 
-def test_batches_hold_one_bucket_and_reads_give_what_was_encoded(folder, tmp_path):
+@pytest.mark.parametrize("ahead", [False, True])
+def test_batches_hold_one_bucket_and_reads_give_what_was_encoded(
+    folder, tmp_path, monkeypatch, ahead
+):
+    """Decoded one after the other, and ahead in threads as beside a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: ahead)
     dataset, encode = read(folder), Encoder()
     cache, progress = build(dataset, tmp_path / "cache", encode)
     square, wide = dataset.placements[0].bucket, dataset.placements[7].bucket

@@ -161,21 +161,35 @@ class LatentCache:
         batches = self._missing(wanted, self.dataset.settings.cache.vae_batch_size)
         done = len(wanted) - sum(len(batch) for _, batch in batches)
         yield done, len(wanted)
+        try:
+            for (flips, batch), pixels in zip(batches, self._decoded(batches), strict=True):
+                self._encode(batch, flips, pixels=pixels, encode=encode)
+                done += len(batch)
+                yield done, len(wanted)
+        finally:
+            self._shards.flush()
+
+    def _decoded(self, batches: Sequence[tuple[tuple[bool, ...], list[int]]]) -> Iterator[Tensor]:
+        """Pixels of each batch; decoded ahead where a GPU encodes meanwhile.
+
+        On a CPU the decoding threads would take the cores from the encoder's own: measured, it was
+        a quarter slower than one after the other.
+        """
+        if not torch.cuda.is_available():
+            yield from (self._pixels(batch) for _, batch in batches)
+            return
         with ThreadPoolExecutor(max_workers=LOOKAHEAD) as pool:
             waiting = [pool.submit(self._pixels, batch) for _, batch in batches[:LOOKAHEAD]]
             try:
-                for position, (flips, batch) in enumerate(batches):
+                for position in range(len(batches)):
                     pixels = waiting.pop(0).result()
                     if position + LOOKAHEAD < len(batches):
                         later = batches[position + LOOKAHEAD][1]
                         waiting.append(pool.submit(self._pixels, later))
-                    self._encode(batch, flips, pixels=pixels, encode=encode)
-                    done += len(batch)
-                    yield done, len(wanted)
+                    yield pixels
             finally:
                 for future in waiting:
                     future.cancel()
-                self._shards.flush()
 
     def read(self, index: int, flipped: bool = False) -> tuple[Tensor, Tensor]:
         """Read one picture's latent distribution.
