@@ -113,7 +113,7 @@ def data_warnings(run: "Run") -> Iterator[Event]:
         more = f" and {len(dataset.set_aside) - 5} more" if len(dataset.set_aside) > 5 else ""
         yield Warned(
             id="set-aside",
-            message=f"{len(dataset.set_aside)} files are not trained on: {named}{more}",
+            message=f"not trained on ({len(dataset.set_aside)}): {named}{more}",
             fix="`workbench buckets FOLDER` lists them all",
         )
     for note in dataset.notes:
