@@ -19,6 +19,7 @@ from workbench.critters.contrastive import choose_tags, embed_captions, embed_pi
 from workbench.critters.draw import WORLD_SIZES, draw, plan
 from workbench.critters.judge import Judge, accuracy, load_judge, read_pictures, to_pixels
 from workbench.critters.vocabulary import build_tokenizer
+from workbench.quiet import hush
 
 # Worlds are numbered so that what is measured was never trained on.
 HELD_OUT_WORLD = 1
@@ -42,11 +43,11 @@ class Bar:
 
     def __str__(self) -> str:
         """Print one row of the table."""
+        figure = f"{self.name:44} {self.value:7.2f} {self.unit:2}"
+        if self.bound == 0 and not self.at_most:
+            return f"{figure}  no bar"
         sign, verdict = ("<=", ">=")[not self.at_most], ("short", "pass")[self.met]
-        return (
-            f"{self.name:44} {self.value:7.2f} {self.unit:2}  "
-            f"{sign} {self.bound:g} {self.unit:2}  {verdict}"
-        )
+        return f"{figure}  {sign} {self.bound:g} {self.unit:2}  {verdict}"
 
 
 def unseen(count: int, sizes: Sequence[tuple[int, int]] = SQUARE) -> list[Attributes]:
@@ -99,6 +100,7 @@ def load_pipeline(base: Path) -> StableDiffusionPipeline:
     Returns:
         Pipeline in fp32 with a DDIM scheduler, silent.
     """
+    hush()  # the loading bar has no switch but this, once the library is there
     pipeline = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
