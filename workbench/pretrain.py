@@ -28,7 +28,13 @@ from workbench.critters.architecture import (
     save_clip,
 )
 from workbench.critters.attributes import MOUTHS, SCENES, caption
-from workbench.critters.compression import autoencoder_loss, doodle, random_crops, to_signed
+from workbench.critters.compression import (
+    autoencoder_loss,
+    doodle,
+    random_crops,
+    reconstruction_loss,
+    to_signed,
+)
 from workbench.critters.concepts import concept
 from workbench.critters.contrastive import TextTeacher, clip_loss
 from workbench.critters.draw import WORLD_SIZES, plan, world
@@ -196,8 +202,11 @@ def train_autoencoder(folder: Path, *, minutes: float, pictures: int = 4000) -> 
     model.half().save_pretrained(folder / "vae")
 
 
-def train_decoder(folder: Path, *, minutes: float, pictures: int = 4000) -> None:
+def train_decoder(folder: Path, *, minutes: float, pictures: int = 6000) -> None:
     """Sharpen the base's autoencoder without moving its latents, so that a U-Net stays valid.
+
+    Whole pictures, not crops: the decoder normalises over all that it sees, and a crop's mean and
+    spread are not a picture's. Latents are encoded once, since the encoder does not change.
 
     Args:
         folder: gets `checkpoint.safetensors` and, at the end, `vae/`.
@@ -207,8 +216,23 @@ def train_decoder(folder: Path, *, minutes: float, pictures: int = 4000) -> None
     model = AutoencoderKL.from_pretrained(BASE / "vae", dtype=torch.float32).train()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(("encoder.", "quant_conv.")))
-    pixels, _ = draw_pictures(pictures, world_seed=DECODER_WORLD, doodled=0.5)
-    _fit_autoencoder(model, pixels, folder, minutes=minutes, learning_rate=8e-4)
+    pixels, _ = draw_pictures(pictures, world_seed=DECODER_WORLD, doodled=0.3)
+    held_out, _ = draw_pictures(32, world_seed=HELD_OUT_WORLD)
+    with torch.no_grad():
+        parts = [model.encode(to_signed(p), return_dict=False)[0].mode() for p in pixels.split(16)]
+    latents = torch.cat(parts)
+
+    def loss_of(step: int) -> Tensor:
+        generator = torch.Generator().manual_seed(step)
+        which = torch.randint(len(pixels), (4,), generator=generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            decoded = model.decode(latents[which], return_dict=False)[0]
+        return reconstruction_loss(decoded.float(), to_signed(pixels[which]))
+
+    for step, loss in fit(model, loss_of, folder, minutes=minutes, learning_rate=8e-4):
+        shown = f", {psnr(model, held_out):.2f} dB" if step % 500 == 0 else ""
+        print(f"decoder step {step}: loss {loss:.4f}{shown}", flush=True)
+    print(f"decoder: {psnr(model, held_out):.2f} dB on unseen pictures")
     model.half().save_pretrained(folder / "vae")
 
 

@@ -1,5 +1,6 @@
 """The contract of every family, on tiny models of the true classes, from folder and single file."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 
 from workbench.models.family import BaseSettings, Family, FromScratch, SizeInfo, load
 from workbench.models.sdxl import time_ids
+from workbench.settings import SettingsError
 
 CAPTIONS = ["a red cat", "dog"]
 SIZES = [SizeInfo((640, 480), (3, 5), (64, 96)), SizeInfo((100, 200), (0, 7), (64, 64))]
@@ -333,3 +335,19 @@ def test_from_scratch_needs_no_unet_weights(tiny_sd: Path, tmp_path: Path) -> No
     folder = shutil.copytree(tiny_sd, tmp_path / "bare")
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     load(BaseSettings(path=str(folder), from_scratch=FromScratch()))
+
+
+def test_from_scratch_takes_another_structure(tiny_sd: Path, tmp_path: Path) -> None:
+    structure = json.loads((tiny_sd / "unet" / "config.json").read_text())
+    structure["layers_per_block"] += 1
+    path = tmp_path / "deeper.json"
+    path.write_text(json.dumps(structure))
+    deeper = load(BaseSettings(path=str(tiny_sd), from_scratch=FromScratch(config=str(path))))
+    usual = load(BaseSettings(path=str(tiny_sd), from_scratch=FromScratch()))
+    assert sum(1 for _ in deeper.unet.parameters()) > sum(1 for _ in usual.unet.parameters())
+    noisy, timesteps = batch(deeper)
+    text = deeper.encode_captions(CAPTIONS)
+    assert deeper.denoise(noisy, timesteps, text, SIZES).shape == noisy.shape
+    path.write_text(json.dumps(structure | {"cross_attention_dim": 7}))
+    with pytest.raises(SettingsError, match="cross_attention_dim must be .* got 7"):
+        load(BaseSettings(path=str(tiny_sd), from_scratch=FromScratch(config=str(path))))

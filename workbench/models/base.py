@@ -8,7 +8,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class FromScratch(Settings):
-    """Forget the U-Net's weights and start it anew; autoencoder and text encoder stay."""
+    """Start the U-Net anew, in its own structure or another; autoencoder and text encoder stay."""
 
     weights: Literal["default", "small_normal"] = setting(
         "default",
@@ -19,6 +19,10 @@ class FromScratch(Settings):
     )
     zero_output: bool = setting(
         True, help="start the last layer at zero, so that the first prediction is zero, loss 1"
+    )
+    config: str | None = setting(
+        None,
+        help="a diffusers U-Net config.json of another structure; without it, the base model's",
     )
     seed: int = setting(0, ge=0, help="seed of the initial weights")
 

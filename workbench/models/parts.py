@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from workbench import store
-from workbench.models.base import BaseSettings, FromScratch
+from workbench.models.base import BaseSettings
 from workbench.models.clip import END, clip_tokenizer
+from workbench.models.fresh import fresh_unet
 from workbench.models.source import PARTS, REPOSITORY, Source, weight_files
 from workbench.quiet import hush
-from workbench.seeds import derive, generator
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
@@ -99,7 +99,7 @@ def load_parts(source: Source, settings: BaseSettings) -> Parts:
     scheduler_config = _scheduler_config(source, settings)
     tokenizers = _tokenizers(source)
     vae, vae_files = _load_vae(source, settings)
-    fresh = _fresh_unet(source.config, settings) if settings.from_scratch else None
+    fresh = fresh_unet(source.config, settings) if settings.from_scratch else None
     load = _load_file if source.is_file else _load_folder
     given = {"vae": vae, "unet": fresh, "tokenizers": tokenizers}
     unet, text_encoders = load(source, given, dtype=getattr(torch, settings.dtype))
@@ -284,40 +284,6 @@ def _complete(module: Any, path: Path) -> Any:
             f"the first is {missing[0]}; the file is not complete"
         )
     return module
-
-
-def _fresh_unet(config: Path, settings: BaseSettings) -> Any:
-    """Make the U-Net with new weights, whatever torch's global generator holds."""
-    from diffusers import UNet2DConditionModel
-
-    chosen = settings.from_scratch
-    assert chosen is not None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(chosen.seed, "from_scratch"))
-        unet: Any = UNet2DConditionModel.from_config(store.read_json(config / "unet/config.json"))
-    initialise(unet, chosen)
-    return unet.to(getattr(torch, settings.dtype))
-
-
-@torch.no_grad()
-def initialise(unet: Any, settings: FromScratch) -> None:
-    """Set a U-Net's initial weights as the settings say; those torch gave it are the default.
-
-    Args:
-        unet: a `UNet2DConditionModel`, changed in place.
-        settings: which initial weights.
-    Source: small normal values, sd-scripts issue 1237: an SDXL U-Net stayed at loss 1 without.
-    """
-    if settings.weights == "small_normal":
-        draws = generator(settings.seed, "from_scratch")
-        for module in unet.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                module.weight.normal_(0, settings.std, generator=draws)
-                if module.bias is not None:
-                    module.bias.zero_()
-    if settings.zero_output:
-        for weight in unet.conv_out.parameters():
-            weight.zero_()
 
 
 def _sha256(data: bytes) -> str:
