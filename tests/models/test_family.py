@@ -349,5 +349,5 @@ def test_from_scratch_takes_another_structure(tiny_sd: Path, tmp_path: Path) -> 
     text = deeper.encode_captions(CAPTIONS)
     assert deeper.denoise(noisy, timesteps, text, SIZES).shape == noisy.shape
     path.write_text(json.dumps(structure | {"cross_attention_dim": 7}))
-    with pytest.raises(SettingsError, match="cross_attention_dim must be .* got 7"):
+    with pytest.raises(SettingsError, match=r"cross_attention_dim must be .* got 7"):
         load(BaseSettings(path=str(tiny_sd), from_scratch=FromScratch(config=str(path))))
