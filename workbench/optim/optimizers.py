@@ -46,17 +46,24 @@ class OptimizerSettings(Settings):
             return self.text_encoder_learning_rate
         return self.learning_rate
 
-    def groups(self, parameters: Mapping[str, Sequence[torch.Tensor]]) -> list[dict[str, Any]]:
-        """Give the parameters of each part their rate.
+    def groups(
+        self,
+        parameters: Mapping[str, Sequence[torch.Tensor]],
+        factors: Mapping[str, float] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Give the parameters of each group their rate.
 
         Args:
-            parameters: part to parameters, as an adapter's `groups()` returns them.
+            parameters: group to parameters, as an adapter's `groups()` returns them; a group's
+                name begins with its part of the model.
+            factors: group to factor on its part's rate, where that is not 1.
         Returns:
-            Groups {"params", "lr", "name"} for `build`; parts without parameters are left out.
+            Groups {"params", "lr", "name"} for `build`; those without parameters are left out.
         """
+        factors = factors or {}
         return [
-            {"params": list(params), "lr": self.rate(part), "name": part}
-            for part, params in parameters.items()
+            {"params": list(params), "lr": self.rate(name) * factors.get(name, 1.0), "name": name}
+            for name, params in parameters.items()
             if params
         ]
 
