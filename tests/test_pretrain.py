@@ -1,9 +1,16 @@
+import random
+
 import pytest
 import torch
 from torch import nn
 
-from workbench import pretrain, store
+from workbench import store
 from workbench.critters import compression, world
+from workbench.critters.attributes import caption, tags, words_of
+from workbench.critters.measure import short_prompt, shuffled, unseen
+from workbench.pretrain import fitting, stages
+from workbench.pretrain.__main__ import main
+from workbench.pretrain.bars import character_prompts
 
 
 def _line(folder, minutes, calls):
@@ -17,7 +24,7 @@ def _line(folder, minutes, calls):
             raise KeyboardInterrupt
         return (model(torch.ones(1, 1)) - 3).square().mean()
 
-    steps = list(pretrain.fit(model, loss_of, folder, minutes=minutes, learning_rate=0.1))
+    steps = list(fitting.fit(model, loss_of, folder, minutes=minutes, learning_rate=0.1))
     return model.weight.item(), steps
 
 
@@ -28,7 +35,7 @@ def test_fit_learns_within_its_time(tmp_path):
 
 
 def test_fit_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrain, "SAVE_EVERY_S", 0)
+    monkeypatch.setattr(fitting, "SAVE_EVERY_S", 0)
     calls: list[int] = []
     with pytest.raises(KeyboardInterrupt):
         _line(tmp_path, 5, calls)
@@ -42,15 +49,15 @@ def test_fit_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
 
 
 def test_pictures_in_memory_are_those_of_the_world():
-    pixels, captions = pretrain.draw_pictures(3)
-    picture, text = world(pretrain.TRAINING_WORLD, 2, pretrain.SQUARE)
+    pixels, captions = stages.draw_pictures(3)
+    picture, text = world(stages.TRAINING_WORLD, 2, stages.SQUARE)
     assert pixels.shape == (3, 3, 128, 128) and captions[2] == text
     assert bytes(pixels[2].permute(1, 2, 0).contiguous().numpy()) == picture.tobytes()
 
 
 def test_what_is_measured_is_not_trained_on():
-    worlds = {pretrain.TRAINING_WORLD, pretrain.DECODER_WORLD}
-    assert pretrain.HELD_OUT_WORLD not in worlds
+    worlds = {stages.TRAINING_WORLD, stages.DECODER_WORLD}
+    assert stages.HELD_OUT_WORLD not in worlds
 
 
 def test_reconstruction_loss_counts_edges_again():
@@ -64,7 +71,7 @@ def test_reconstruction_loss_counts_edges_again():
 
 
 def test_crops_are_the_same_for_the_same_step():
-    pixels, _ = pretrain.draw_pictures(4)
+    pixels, _ = stages.draw_pictures(4)
     first, again = (
         compression.random_crops(pixels, torch.Generator().manual_seed(5), batch=6, side=64)
         for _ in range(2)
@@ -75,5 +82,21 @@ def test_crops_are_the_same_for_the_same_step():
 
 def test_a_stage_needs_a_folder(capsys):
     with pytest.raises(SystemExit):
-        pretrain.main(["vision"])
+        main(["vision"])
     assert "a stage needs --out FOLDER" in capsys.readouterr().err
+
+
+def test_prompts_of_few_tags_name_what_they_ask():
+    wanted = unseen(8)
+    rng = random.Random(3)
+    for each in wanted:
+        text, names = short_prompt(each, rng)
+        assert 3 <= len(names) <= 5
+        assert set(text.split(", ")) == {"critter", *(words_of(each)[name] for name in names)}
+        assert sorted(shuffled(caption(each), rng).split(", ")) == sorted(tags(each))
+
+
+def test_the_character_is_asked_for_with_and_without_its_trigger():
+    with_trigger, without = character_prompts(4)
+    assert all(text.startswith("mochi, critter, ") for text in with_trigger)
+    assert not any("mochi" in text for text in without)

@@ -120,6 +120,30 @@ def sample_attributes(rng: random.Random) -> Attributes:
     return Attributes(**chosen, size=size, position=position, detail_seed=rng.getrandbits(32))
 
 
+def words_of(attributes: Attributes) -> dict[str, str]:
+    """Say each attribute in the words of its tag.
+
+    Args:
+        attributes: what a picture shows.
+    Returns:
+        Attribute name to tag, in the order of `VALUES`; "" where there is none: a medium size and
+        a central position.
+    """
+    return {
+        "colour": f"{attributes.colour} body",
+        "shape": f"{attributes.shape} body",
+        "ears": EARS[attributes.ears],
+        "eyes": EYES[attributes.eyes],
+        "mouth": MOUTHS[attributes.mouth],
+        "pattern": PATTERNS[attributes.pattern],
+        "scene": SCENES[attributes.scene],
+        "background": f"{attributes.background} background",
+        "hat": HATS[attributes.hat],
+        "size": SIZES[attributes.size],
+        "position": POSITIONS[attributes.position],
+    }
+
+
 def tags(attributes: Attributes) -> tuple[str, ...]:
     """Describe a critter as a booru would: one tag for each thing that can be seen.
 
@@ -128,21 +152,7 @@ def tags(attributes: Attributes) -> tuple[str, ...]:
     Returns:
         Tags, `critter` first; a medium size and a central position have no tag.
     """
-    words = (
-        "critter",
-        f"{attributes.colour} body",
-        f"{attributes.shape} body",
-        EARS[attributes.ears],
-        EYES[attributes.eyes],
-        MOUTHS[attributes.mouth],
-        PATTERNS[attributes.pattern],
-        SCENES[attributes.scene],
-        f"{attributes.background} background",
-        HATS[attributes.hat],
-        SIZES[attributes.size],
-        POSITIONS[attributes.position],
-    )
-    return tuple(word for word in words if word)
+    return ("critter", *filter(None, words_of(attributes).values()))
 
 
 def caption(attributes: Attributes) -> str:

@@ -1,5 +1,6 @@
 """Mark the base against its quality bars, on fixed pictures, captions and seeds."""
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,17 @@ from transformers import CLIPModel
 
 from workbench.critters import BASE
 from workbench.critters.architecture import load_clip
-from workbench.critters.attributes import Attributes, caption
+from workbench.critters.attributes import VALUES, Attributes, caption, words_of
 from workbench.critters.contrastive import choose_tags, embed_captions, embed_pictures, tokenize
 from workbench.critters.draw import WORLD_SIZES, draw, plan
-from workbench.critters.judge import Judge, accuracy, load_judge, read_pictures, to_pixels
+from workbench.critters.judge import (
+    Judge,
+    accuracy,
+    labels_of,
+    load_judge,
+    read_pictures,
+    to_pixels,
+)
 from workbench.critters.vocabulary import build_tokenizer
 from workbench.quiet import hush
 
@@ -210,24 +218,64 @@ def judge_bars(judge: Judge) -> list[Bar]:
     ]
 
 
-def generation_bars(base: Path, judge: Judge, *, count: int = 96) -> list[Bar]:
-    """Mark what the base paints.
+def short_prompt(attributes: Attributes, rng: random.Random) -> tuple[str, frozenset[str]]:
+    """Ask for some of a critter only, in any order.
+
+    Args:
+        attributes: what the whole caption would name.
+        rng: decides what is named.
+    Returns:
+        Prompt of `critter` and three to five tags, and the attributes that it names.
+    """
+    named = [(name, tag) for name, tag in words_of(attributes).items() if tag]
+    chosen = rng.sample(named, rng.randint(3, 5))
+    return ", ".join(("critter", *(tag for _, tag in chosen))), frozenset(n for n, _ in chosen)
+
+
+def shuffled(text: str, rng: random.Random) -> str:
+    """Bring a caption's tags into another order.
+
+    Args:
+        text: tags separated by ", ".
+        rng: decides the order.
+    Returns:
+        The same tags.
+    """
+    words = text.split(", ")
+    rng.shuffle(words)
+    return ", ".join(words)
+
+
+def generation_bars(base: Path, judge: Judge, *, count: int = 96) -> Iterator[Bar]:
+    """Mark what the base paints: whole captions, tags in another order, few tags.
 
     Args:
         base: diffusers folder.
         judge: trained.
-        count: number of pictures.
-    Returns:
-        Share of pictures that show what the caption says, by attribute and over all of them.
+        count: number of pictures of each kind.
+    Yields:
+        Share of pictures that show what the caption says, by attribute and over all of them; of
+        short prompts, the share of what was asked for.
     """
-    wanted = unseen(count)
-    pictures = list(generate(load_pipeline(base), [caption(each) for each in wanted]))
-    right = accuracy(judge, pictures, wanted)
+    wanted, pipeline, rng = unseen(count), load_pipeline(base), random.Random("prompts")
+    captions = [caption(each) for each in wanted]
+    right = accuracy(judge, list(generate(pipeline, captions)), wanted)
     asked = {"colour": 95, "shape": 90, "background": 90}
-    bars = [
-        Bar(f"generated: {name}", 100 * share, asked.get(name, 0)) for name, share in right.items()
+    for name, share in right.items():
+        yield Bar(f"generated: {name}", 100 * share, asked.get(name, 0))
+    yield Bar("generated: mean over all attributes", _percent(right), 85)
+    orders = [shuffled(text, rng) for text in captions]
+    right = accuracy(judge, list(generate(pipeline, orders)), wanted)
+    yield Bar("generated from tags in another order", _percent(right), 85)
+    asks = [short_prompt(each, rng) for each in wanted]
+    read = read_pictures(judge, list(generate(pipeline, [text for text, _ in asks])))
+    labels = [dict(zip(VALUES, labels_of(each), strict=True)) for each in wanted]
+    hits = [
+        read[name][row].item() == labels[row][name]
+        for row, (_, names) in enumerate(asks)
+        for name in names
     ]
-    return [*bars, Bar("generated: mean over all attributes", _percent(right), 85)]
+    yield Bar("generated from 3 to 5 tags, what they ask", 100 * float(np.mean(hits)), 85)
 
 
 def character_share(judge: Judge, pictures: Sequence[Image.Image]) -> float:

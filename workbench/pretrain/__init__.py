@@ -1,0 +1,1 @@
+"""How critters/base was made: `python -m workbench.pretrain STAGE`, and how good it is."""
