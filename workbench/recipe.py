@@ -11,9 +11,10 @@ from pydantic import model_validator
 from workbench import settings, store
 from workbench.adapters import Adapter, LoRA
 from workbench.data.dataset import DataSettings
-from workbench.diffusion.losses import L2, Constant, Loss, Weighting
+from workbench.diffusion.losses import L2, Loss
 from workbench.diffusion.noise import Gaussian, Noise
 from workbench.diffusion.timesteps import Timesteps, Uniform
+from workbench.diffusion.weighting import Constant, Weighting
 from workbench.models.family import BaseSettings
 from workbench.optim.ema import EMASettings
 from workbench.optim.optimizers import AdamW, Optimizer

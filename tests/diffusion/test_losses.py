@@ -1,21 +1,25 @@
-"""Distances agree with torch, weights with the paper and with numbers on SD's schedule."""
+"""Distances agree with torch and with the published formulas; masks with OneTrainer's."""
 
+import math
 from typing import get_args
 
+import numpy
 import pytest
 import torch
-from diffusers import DDPMScheduler
 from torch.nn import functional
 
 from workbench.diffusion import losses
-from workbench.diffusion.targets import signal_to_noise
+from workbench.diffusion.losses import Level
 
 LOSSES = get_args(get_args(losses.Loss)[0])
-WEIGHTINGS = get_args(get_args(losses.Weighting)[0])
-ALPHAS = DDPMScheduler(
-    beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
-).alphas_cumprod
-SNR = signal_to_noise(torch.arange(1000), alphas_cumprod=ALPHAS)
+SCHEDULES = get_args(get_args(losses.ThresholdSchedule)[0])
+VARIANTS = [member() for member in LOSSES] + [
+    member(schedule=schedule())
+    for member in (losses.Huber, losses.SmoothL1)
+    for schedule in SCHEDULES
+]
+LEVEL = Level(torch.tensor([0.0, 0.5, 0.999]), torch.tensor([1175.0, 1.0, 0.0]))
+ZERO = Level(torch.zeros(1), torch.ones(1))
 
 
 def pair():
@@ -23,56 +27,102 @@ def pair():
     return torch.randn(2, 3, 4, 5, 6, generator=generator)
 
 
-@pytest.mark.parametrize("member", LOSSES)
-def test_contract(member):
+@pytest.mark.parametrize("loss", VARIANTS, ids=str)
+def test_contract(loss):
     predicted, target = pair()
-    each = member().per_sample(predicted, target)
-    assert each.shape == (3,)
-    assert (each > 0).all()
-    assert torch.equal(member().per_sample(target, target), torch.zeros(3))
-    assert torch.equal(each[1:], member().per_sample(predicted[1:], target[1:]))
-    halves = member().per_sample(predicted.bfloat16(), target.bfloat16())
+    each = loss.each(predicted, target, LEVEL)
+    assert each.shape == predicted.shape
+    assert (each >= 0).all() and each.isfinite().all()
+    assert torch.equal(loss.each(target, target, LEVEL), torch.zeros_like(target))
+    rest = Level(*(part[1:] for part in LEVEL))
+    assert torch.equal(each[1:], loss.each(predicted[1:], target[1:], rest))
+    halves = loss.each(predicted.bfloat16(), target.bfloat16(), LEVEL)
     assert halves.dtype == torch.float32
     moved = predicted.clone().requires_grad_()
-    member().per_sample(moved, target).sum().backward()
+    loss.each(moved, target, LEVEL).sum().backward()
     assert torch.equal(moved.grad.sign(), (predicted - target).sign())
 
 
 def test_l2_and_l1_agree_with_torch():
     predicted, target = pair()
-    assert torch.allclose(
-        losses.L2().per_sample(predicted, target).mean(), functional.mse_loss(predicted, target)
-    )
-    assert torch.allclose(
-        losses.L1().per_sample(predicted, target).mean(), functional.l1_loss(predicted, target)
-    )
+    squared = losses.per_sample(losses.L2().each(predicted, target, LEVEL))
+    assert torch.allclose(squared.mean(), functional.mse_loss(predicted, target))
+    absolute = losses.per_sample(losses.L1().each(predicted, target, LEVEL))
+    assert torch.allclose(absolute.mean(), functional.l1_loss(predicted, target))
+
+
+def kohya(distance, *, kind, c, schedule, t, alpha_bar):
+    """sd-scripts' conditional_loss and get_huber_threshold_if_needed, in numpy."""
+    if schedule == "exponential":
+        c = numpy.exp(-(-math.log(c) / 1000) * t)
+    elif schedule == "snr":
+        sigma = numpy.sqrt((1 - alpha_bar) / alpha_bar)
+        c = (1 - c) / (1 + sigma) ** 2 + c
+    rounded = numpy.sqrt(distance**2 + c**2) - c
+    return 2 * c * rounded if kind == "huber" else 2 * rounded
+
+
+@pytest.mark.parametrize("c", [0.03, 0.1, 0.5])
+@pytest.mark.parametrize("schedule", ["constant", "exponential", "snr"])
+@pytest.mark.parametrize("kind", ["huber", "smooth_l1"])
+def test_robust_losses_are_those_of_sd_scripts(kind, schedule, c):
+    distance = numpy.array([-3.0, -0.1, 0.02, 0.7, 40.0])
+    member = {"huber": losses.Huber, "smooth_l1": losses.SmoothL1}[kind]
+    ours = member.model_validate({"threshold": c, "schedule": {"kind": schedule}})
+    for t, alpha_bar in ((0, 0.99915), (400, 0.37), (999, 0.00466)):
+        level = Level(torch.tensor([t / 1000]), torch.tensor([alpha_bar / (1 - alpha_bar)]))
+        predicted = torch.tensor(distance, dtype=torch.float32).view(1, 1, 1, -1)
+        found = ours.each(predicted, torch.zeros_like(predicted), level).flatten().numpy()
+        expected = kohya(distance, kind=kind, c=c, schedule=schedule, t=t, alpha_bar=alpha_bar)
+        numpy.testing.assert_allclose(found, expected, rtol=2e-5)
 
 
 @pytest.mark.parametrize("threshold", [0.01, 0.1, 10.0])
-def test_huber_is_square_near_zero_and_absolute_far_away(threshold):
-    huber = losses.Huber(threshold=threshold)
+def test_robust_losses_are_square_near_zero_and_absolute_far_away(threshold):
+    huber, smooth = losses.Huber(threshold=threshold), losses.SmoothL1(threshold=threshold)
     zero = torch.zeros(1, 1, 1, 1)
-    near = huber.per_sample(zero + threshold / 30, zero).item()
-    far = huber.per_sample(zero + 1000 * threshold, zero).item()
-    assert near == pytest.approx((threshold / 30) ** 2, rel=0.01)
-    assert far == pytest.approx(2 * threshold * (1000 * threshold - threshold), rel=0.01)
+    near, far = threshold / 30, 1000 * threshold
+    assert huber.each(zero + near, zero, ZERO).item() == pytest.approx(near**2, rel=0.01)
+    assert smooth.each(zero + near, zero, ZERO).item() == pytest.approx(
+        near**2 / threshold, rel=0.01
+    )
+    assert huber.each(zero + far, zero, ZERO).item() == pytest.approx(2 * threshold * far, rel=0.01)
+    assert smooth.each(zero + far, zero, ZERO).item() == pytest.approx(2 * far, rel=0.01)
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("member", WEIGHTINGS)
-def test_weights_are_in_range_also_at_zero_terminal_snr(member, prediction):
-    snr = torch.tensor([0.0, 1e-8, 1.0, 5.0, 1e6])
-    weights = member().weights(snr, prediction)
-    assert weights.shape == (5,)
-    assert ((weights >= 0) & (weights <= 1)).all()
+def test_small_distances_keep_their_digits():
+    """sqrt(d^2 + c^2) - c as it stands would be 0 in float32."""
+    d = torch.full((1, 1, 1, 1), 1e-5)
+    found = losses.Huber(threshold=1.0).each(d, torch.zeros_like(d), ZERO).item()
+    assert found == pytest.approx(1e-10, rel=1e-4)
 
 
-def test_min_snr_by_the_paper():
-    min_snr = losses.MinSNR(gamma=5)
-    snr = torch.tensor([0.5, 5.0, 20.0])
-    assert min_snr.weights(snr, "epsilon").tolist() == pytest.approx([1, 1, 0.25])
-    assert min_snr.weights(snr, "v_prediction").tolist() == pytest.approx([1 / 3, 5 / 6, 5 / 21])
+def masks():
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(3, 1, 5, 6, generator=generator).square()
 
 
-def test_min_snr_mean_on_the_schedule_of_sd():
-    assert losses.MinSNR().weights(SNR, "epsilon").mean().item() == pytest.approx(0.92, abs=0.005)
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("floor", [0.0, 0.1, 1.0])
+def test_masked_losses_are_those_of_onetrainer(floor, normalise):
+    predicted, target = pair()
+    weights = losses.mask_weights(masks(), unmasked_weight=floor, normalise=normalise)
+    found = losses.per_sample(losses.L2().each(predicted, target, LEVEL), weights)
+    each = (predicted - target).numpy().astype("float64") ** 2
+    clamped = numpy.clip(masks().numpy().astype("float64"), floor, 1)
+    each = each * clamped
+    if normalise:
+        each = each / clamped.mean(axis=(1, 2, 3), keepdims=True)
+    numpy.testing.assert_allclose(found.numpy(), each.mean(axis=(1, 2, 3)), rtol=1e-5)
+
+
+def test_a_normalised_mask_makes_no_small_loss():
+    """An even error costs the same whatever the size of the mask."""
+    each = torch.full((1, 4, 8, 8), 0.7)
+    small = torch.zeros(1, 1, 8, 8)
+    small[..., :2, :2] = 1
+    for floor in (0.0, 0.1):
+        weights = losses.mask_weights(small, unmasked_weight=floor, normalise=True)
+        assert losses.per_sample(each, weights).item() == pytest.approx(0.7)
+    plain = losses.mask_weights(small, unmasked_weight=0, normalise=False)
+    assert losses.per_sample(each, plain).item() == pytest.approx(0.7 / 16)

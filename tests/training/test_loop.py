@@ -26,7 +26,7 @@ def bare_losses(trainer: Trainer, params: list[torch.Tensor], count: int) -> lis
             shape, number = batch.latents.shape, len(micro.items)
             noise = torch.randn(shape, generator=seeds.generator(seed, "noise", micro.index))
             draws = seeds.generator(seed, "timesteps", micro.index)
-            timesteps = torch.randint(0, 1000, (number,), generator=draws)
+            timesteps = (torch.rand(number, generator=draws) * 1000).long()
             noisy = scheduler.add_noise(batch.latents, noise, timesteps)
             predicted = unet(noisy, timesteps, batch.text["hidden"]).sample
             loss = (predicted - noise).square().mean(dim=(1, 2, 3)).sum() / total
@@ -99,11 +99,11 @@ def test_v_prediction_trains_towards_velocity(tiny_sd2, photos, tmp_path):
     assert scheduler.config.prediction_type == "v_prediction"
     noise = torch.randn(batch.latents.shape, generator=seeds.generator(0, "noise", batch.index))
     draws = seeds.generator(0, "timesteps", batch.index)
-    timesteps = torch.randint(0, 1000, (len(batch.records),), generator=draws)
+    timesteps = (torch.rand(len(batch.records), generator=draws) * 1000).long()
     noisy = scheduler.add_noise(batch.latents, noise, timesteps)
     target = scheduler.get_velocity(batch.latents, noise, timesteps)
     with torch.no_grad():
         predicted = trainer.family.unet(noisy, timesteps, batch.text["hidden"]).sample
         losses = loop.batch_losses(trainer, batch)
     expected = (predicted - target).square().mean(dim=(1, 2, 3))
-    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(losses.weighted, expected, rtol=1e-5, atol=1e-6)

@@ -17,7 +17,7 @@ def test_processes_expect_the_gradients_that_there_are(request, photos, tmp_path
     trainer = assembled(tiny_recipe(folder, photos, tmp_path, "adapter.text_encoder=true"))
     assert trainer.accelerator.ddp_handler.find_unused_parameters is unused
     batch = trainer.batches.make(trainer.loader.step(0).micro_batches[0], step=0)
-    loop.batch_losses(trainer, batch).sum().backward()
+    loop.batch_losses(trainer, batch).weighted.sum().backward()
     assert any(p.grad is None for p in trainer.trainables.values()) is unused
 
 

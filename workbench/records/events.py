@@ -5,7 +5,7 @@ finite become the strings "NaN", "Infinity" and "-Infinity" in JSON: any reader 
 number comes back as it was.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import pydantic
 from pydantic import Field
@@ -65,6 +65,15 @@ class Preparing(Recorded):
     total: int
 
 
+class TimestepLoss(NamedTuple):
+    """The mean loss of some samples in one range of timesteps, before any weight."""
+
+    low: int  # first timestep of the range
+    high: int  # first one beyond it
+    loss: float
+    samples: int
+
+
 class Progress(Recorded):
     """One optimizer step is done.
 
@@ -78,6 +87,8 @@ class Progress(Recorded):
         images_per_s: images a second, recent, all processes together.
         eta_s: seconds to the end, >= 0; None while unknown.
         traces: further curves by name, such as "d*lr" or "ema_lag".
+        timestep_losses: loss of this step's samples by timestep, of all processes; ranges that no
+            sample fell into are left out. `records.timesteps.recent` adds several steps up.
     """
 
     event: Literal["progress"] = "progress"
@@ -90,6 +101,7 @@ class Progress(Recorded):
     images_per_s: float = 0.0
     eta_s: float | None = None
     traces: dict[str, float] = {}
+    timestep_losses: tuple[TimestepLoss, ...] = ()
 
 
 class Validated(Recorded):

@@ -1,5 +1,6 @@
 """One optimizer step, and the loop of them."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,10 @@ from torch import Tensor
 
 from workbench import seeds
 from workbench.data.loader import Step
-from workbench.diffusion.targets import corrupt, signal_to_noise
+from workbench.diffusion.objective import SampleLosses
+from workbench.diffusion.targets import corrupt
+from workbench.diffusion.timesteps import NUM_BINS, bin_edges, sum_by_bin
+from workbench.records.events import TimestepLoss
 
 if TYPE_CHECKING:
     from workbench.training.batches import Batch
@@ -30,12 +34,14 @@ class StepResult:
         gradient_norm: 2-norm over all trainables before clipping.
         overflowed: fp16 gradients overflowed, so the step was skipped and the scale lowered.
         num_samples: images of this step, of this process.
+        timestep_losses: unweighted losses by timestep, of the bins that samples fell into.
     """
 
     loss: float
     gradient_norm: float
     overflowed: bool
     num_samples: int
+    timestep_losses: tuple[TimestepLoss, ...] = ()
 
 
 def train_step(trainer: "Trainer", step: Step) -> StepResult:
@@ -51,25 +57,45 @@ def train_step(trainer: "Trainer", step: Step) -> StepResult:
     """
     num_samples = sum(len(micro_batch.items) for micro_batch in step.micro_batches)
     total = torch.zeros((), device=trainer.family.device)
+    by_bin = torch.zeros(2, NUM_BINS, device=trainer.family.device)
     batches: list[Batch] = []
     for place, micro_batch in enumerate(step.micro_batches):
         batch = trainer.batches.make(micro_batch, step=step.index)
         batches.append(batch)
         with trainer.gathering(last=place == len(step.micro_batches) - 1):
-            loss = batch_losses(trainer, batch).sum() / num_samples
+            found = batch_losses(trainer, batch)
+            loss = found.weighted.sum() / num_samples
             trainer.accelerator.backward(loss)
         total += loss.detach()
-    return update(trainer, total, batches)
+        by_bin += sum_by_bin(
+            found.plain, found.timesteps, num_timesteps=trainer.objective.num_timesteps
+        )
+    return update(trainer, total, batches, by_bin=by_bin)
 
 
-def batch_losses(trainer: "Trainer", batch: "Batch") -> Tensor:
-    """The weighted loss of each sample: corrupt, predict, compare.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one micro-batch asks of the model.
+
+    Attributes:
+        timesteps: (B,), int64.
+        noisy: noised latents (B, C, h, w).
+        target: what the model should answer, (B, C, h, w).
+    """
+
+    timesteps: Tensor
+    noisy: Tensor
+    target: Tensor
+
+
+def question(trainer: "Trainer", batch: "Batch") -> Question:
+    """Draw timesteps and noise for a micro-batch; the same ones whenever it is asked for.
 
     Args:
         trainer: the model and all that steers it.
-        batch: clean latents and text.
+        batch: clean latents.
     Returns:
-        Losses (B,), float32, differentiable.
+        What the model is asked.
     """
     recipe, family = trainer.recipe, trainer.family
     seed, rank = recipe.training.seed, trainer.rank
@@ -84,20 +110,35 @@ def batch_losses(trainer: "Trainer", batch: "Batch") -> Tensor:
         alphas_cumprod=trainer.alphas_cumprod,
         prediction=family.prediction_type,
     )
-    seeds.reseed_global(seed, batch.index, rank)  # dropout draws from the global generators
-    predicted = trainer.model(noisy, timesteps, batch)
-    snr = signal_to_noise(timesteps, alphas_cumprod=trainer.alphas_cumprod)
-    weights = recipe.weighting.weights(snr, family.prediction_type)
-    return recipe.loss.per_sample(predicted, target) * weights
+    return Question(timesteps, noisy, target)
 
 
-def update(trainer: "Trainer", loss: Tensor, batches: "list[Batch]") -> StepResult:
+def batch_losses(trainer: "Trainer", batch: "Batch") -> SampleLosses:
+    """The loss of each sample: corrupt, predict, compare.
+
+    Args:
+        trainer: the model and all that steers it.
+        batch: clean latents and text.
+    Returns:
+        Losses of each sample, float32; the weighted ones are differentiable.
+    """
+    asked = question(trainer, batch)
+    # Dropout draws from the global generators.
+    seeds.reseed_global(trainer.recipe.training.seed, batch.index, trainer.rank)
+    predicted = trainer.model(asked.noisy, asked.timesteps, batch)
+    return trainer.objective(predicted, asked.target, asked.timesteps)
+
+
+def update(
+    trainer: "Trainer", loss: Tensor, batches: "list[Batch]", *, by_bin: Tensor
+) -> StepResult:
     """Clip, refuse what is not finite, and move the weights.
 
     Args:
         trainer: the model and all that steers it.
         loss: mean loss of the step, (), on the device.
         batches: the step's micro-batches, to name images if something is wrong.
+        by_bin: sums and counts of the plain losses by timestep (2, bins), on the device.
     Returns:
         Loss and gradient norm.
     Raises:
@@ -107,7 +148,8 @@ def update(trainer: "Trainer", loss: Tensor, batches: "list[Batch]") -> StepResu
     gradients = [p.grad for p in trainer.trainables.values() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     # The one moment where the processor waits for the device.
-    loss_value, norm_value = trainer.average(torch.stack([loss, norm.to(loss.device)])).tolist()
+    read = torch.cat([torch.stack([loss, norm.to(loss.device)]), by_bin.flatten()])
+    loss_value, norm_value, *bins = trainer.average(read).tolist()
     finite = math.isfinite(norm_value)
     scaled = trainer.accelerator.scaler is not None
     if not finite and (not scaled or not math.isfinite(loss_value)):
@@ -126,6 +168,7 @@ def update(trainer: "Trainer", loss: Tensor, batches: "list[Batch]") -> StepResu
         gradient_norm=norm_value,
         overflowed=not finite,
         num_samples=sum(len(batch.records) for batch in batches),
+        timestep_losses=_timestep_losses(trainer, bins),
     )
 
 
@@ -142,6 +185,17 @@ def steps(trainer: "Trainer", start: int) -> Iterator[tuple[Step, StepResult]]:
     """
     for step in trainer.loader.steps(start):
         yield step, train_step(trainer, step)
+
+
+def _timestep_losses(trainer: "Trainer", bins: list[float]) -> tuple[TimestepLoss, ...]:
+    """Means of the bins that samples fell into; `bins` are sums and counts, a mean of processes."""
+    spans = itertools.pairwise(bin_edges(trainer.objective.num_timesteps))
+    processes = trainer.accelerator.num_processes
+    return tuple(
+        TimestepLoss(low, high, float(f"{total / count:.6g}"), round(count * processes))
+        for (low, high), total, count in zip(spans, bins[:NUM_BINS], bins[NUM_BINS:], strict=True)
+        if count
+    )
 
 
 def _blame(trainer: "Trainer", batches: "list[Batch]", loss: float, norm: float) -> str:

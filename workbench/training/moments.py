@@ -63,6 +63,7 @@ def progress(run: "Run", epoch: int, result: loop.StepResult) -> Progress:
         images_per_s=rate * result.num_samples * trainer.accelerator.num_processes,
         eta_s=_eta_s(run, rate),
         traces=traces,
+        timestep_losses=result.timestep_losses,
     )
     if run.recipe.trackers:
         values = {"loss": event.loss, "gradient_norm": result.gradient_norm} | traces

@@ -19,8 +19,8 @@ from workbench.data import dataset as data
 from workbench.data.cache import LatentCache, TextCache
 from workbench.data.captions import is_fixed
 from workbench.data.loader import Loader
-from workbench.diffusion.losses import L2
 from workbench.diffusion.noise import white
+from workbench.diffusion.objective import Objective
 from workbench.diffusion.targets import corrupt
 from workbench.models import family as models
 from workbench.optim.ema import Ema
@@ -65,6 +65,7 @@ class Trainer:
         model: the denoiser, wrapped for precision and many processes.
         trainables: name to parameter, in a fixed order.
         alphas_cumprod: alpha_bar of the noise schedule (T,), on the model's device.
+        objective: from predictions to losses.
         total_steps: optimizer steps planned; None when only a time is given.
         held_out: record indices never trained on.
         num_overflows: fp16 steps skipped so far.
@@ -88,9 +89,17 @@ class Trainer:
     held_out: list[int]
     num_overflows: int = 0
     trainables: dict[str, nn.Parameter] = field(init=False)
+    objective: Objective = field(init=False)
 
     def __post_init__(self) -> None:
         self.trainables = dict(self.adapter.trainables)
+        self.objective = Objective(
+            self.recipe.loss,
+            self.recipe.weighting,
+            self.recipe.timesteps,
+            alphas_cumprod=self.alphas_cumprod,
+            prediction=self.family.prediction_type,
+        )
 
     @property
     def rank(self) -> int:
@@ -157,7 +166,7 @@ class Trainer:
             repeated = {k: rows.expand(len(when), *rows.shape[1:]) for k, rows in text.items()}
             with self.accelerator.autocast():
                 predicted.append(self.family.denoise(some, when, repeated, [size] * len(when)))
-        return L2().per_sample(torch.cat(predicted), target)
+        return (torch.cat(predicted).float() - target.float()).square().mean(dim=(1, 2, 3))
 
 
 def assemble(recipe: Recipe, *, folder: Path) -> Generator[Preparing, None, Trainer]:
