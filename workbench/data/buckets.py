@@ -87,6 +87,18 @@ class Placement:
     scale: float  # resized over original
     lost: float  # share of the picture that the crop takes away, 0 to 1
 
+    def source_box(self, size: Size) -> tuple[float, float, float, float]:
+        """The crop in px of the picture itself, so that only what stays need be resized.
+
+        Args:
+            size: width and height of the picture, or of what has its shape, such as its mask.
+        Returns:
+            Left, top, right, bottom.
+        """
+        left, top, width, height = self.crop
+        across, down = size[0] / self.resized[0], size[1] / self.resized[1]
+        return left * across, top * down, (left + width) * across, (top + height) * down
+
     def crop_corner(self, *, flipped: bool = False) -> tuple[int, int]:
         """The crop's left and top as the model is told them; a mirrored picture mirrors the left.
 

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from workbench.plots import curves
+from workbench.plots.timesteps import recent_losses
 from workbench.records.events import Event, Progress, Validated
+from workbench.records.timesteps import recent
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -18,8 +20,8 @@ def figures(events: Sequence[Event]) -> dict[str, "Figure"]:
     Args:
         events: the run's events.
     Returns:
-        Name to figure, the most telling first: "stable_loss", "timesteps", "loss", "rates",
-        "gradient_norm", and one for each further trace.
+        Name to figure, the most telling first: "stable_loss", "timesteps", "loss",
+        "recent_timesteps", "rates", "gradient_norm", and one for each further trace.
     """
     progress = [event for event in events if isinstance(event, Progress)]
     return _validation_figures(events) | (_progress_figures(progress) if progress else {})
@@ -48,6 +50,10 @@ def _validation_figures(events: Sequence[Event]) -> dict[str, "Figure"]:
 def _progress_figures(progress: Sequence[Progress]) -> dict[str, "Figure"]:
     steps = [event.step for event in progress]
     drawn = {"loss": curves.loss(steps, [event.loss for event in progress])}
+    if found := recent(progress):
+        spans = [(low, high) for low, high, _, _ in found]
+        losses, samples = [one.loss for one in found], [one.samples for one in found]
+        drawn["recent_timesteps"] = recent_losses(spans, losses, samples)
     groups = progress[-1].learning_rates
     if groups:
         nan = float("nan")

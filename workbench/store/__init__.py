@@ -22,6 +22,7 @@ from workbench.store.images import (
     ImageHeader,
     image_header,
     open_image,
+    to_alpha,
     to_rgb,
 )
 from workbench.store.tensors import PICKLE_EXTENSIONS, load_tensors, read_header, save_tensors
@@ -49,6 +50,7 @@ __all__ = [
     "save_tensors",
     "shown",
     "sync",
+    "to_alpha",
     "to_rgb",
     "write_bytes",
     "write_json",

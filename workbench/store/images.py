@@ -23,6 +23,7 @@ IMAGE_EXTENSIONS = frozenset(
 )
 MAX_PIXELS = 100_000_000
 _ORIENTATION_TAG = 0x0112
+_WITH_ALPHA = ("RGBA", "LA", "PA")
 # What Pillow's decoders raise on damaged files.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError),
@@ -115,6 +116,29 @@ def to_rgb(image: Image.Image, *, name: str = "") -> tuple[Image.Image, tuple[st
     raise FileRefused(f"{name}: {undefined}; save it with 8 or 16 bits a channel")
 
 
+def to_alpha(image: Image.Image, *, name: str = "") -> Image.Image | None:
+    """Decode a picture's transparency.
+
+    Args:
+        image: an opened image.
+        name: what to call it in errors.
+    Returns:
+        Upright 8-bit grey image, white where it is opaque; None where it has no transparency.
+    Raises:
+        FileRefused: the pixels cannot be decoded.
+    """
+    try:
+        with _quiet():
+            image.load()
+            if image.mode not in _WITH_ALPHA and "transparency" not in image.info:
+                return None
+            return ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
+    except (Image.DecompressionBombError, *_DAMAGE) as error:
+        raise FileRefused(
+            f"{name or 'image'}: cannot be decoded ({error}); it is cut short or damaged"
+        ) from None
+
+
 def _undefined_range(image: Image.Image) -> str:
     """Why the values of a 32-bit picture cannot be read as brightness; empty where they can."""
     if image.mode not in ("I", "F"):
@@ -135,7 +159,7 @@ def _converted(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     if image.mode.startswith("I"):
         image = _from_16_bit(image)
         notes.append("16-bit scaled to 8")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if image.mode in _WITH_ALPHA or "transparency" in image.info:
         layer = image.convert("RGBA")
         image = Image.new("RGBA", layer.size, "white")
         image.alpha_composite(layer)

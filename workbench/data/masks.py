@@ -1,0 +1,235 @@
+"""Which part of a picture is to be learnt: a mask file that goes with it, or its transparency.
+
+White is learnt, black is not, grey in part. Masks are decoded when pictures are indexed, so that
+one of the wrong shape, all black or all white is said before anything is trained; they are kept
+as the shares of 8 x 8 px that latents are made of, some kilobytes each.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from workbench import store
+from workbench.data.buckets import Placement
+from workbench.data.sources import Files, shown
+from workbench.data.subsets import SetAside
+from workbench.settings import Settings, setting
+from workbench.store import FileRefused
+
+__all__ = ["Mask", "MaskReader", "MaskSettings", "cells", "find_masks", "open_mask"]
+
+_EXTENSIONS = store.IMAGE_EXTENSIONS
+FOLDER = "masks"
+ENDINGS = ("-masklabel", "-mask")  # the first is OneTrainer's
+CELL_PX = 8
+MOST_STRETCHED = 1.02  # ratio of the aspect ratios of a mask and its picture
+NUM_NAMED = 5
+
+
+class MaskSettings(Settings):
+    """Which part of each picture counts in the loss."""
+
+    source: Literal["files", "alpha", "none"] = setting(
+        "files",
+        basic=True,
+        help="files: NAME-mask.png beside NAME.png or masks/NAME.png, white is learnt; alpha: what "
+        "is not transparent; none: whole pictures, mask files are left alone",
+    )
+    unmasked_weight: float = setting(
+        0.1, ge=0, le=1, help="how much the rest counts; at 0 it may become anything"
+    )
+    normalise: bool = setting(
+        True, help="divide by the mask's mean, so that a small mask makes no small loss"
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mask:
+    """The mask of one picture."""
+
+    name: str  # of its file, relative to the subset; the picture's own where it is transparency
+    path: Path | None  # None in a zip
+    cells: (
+        Tensor  # how much of each 8 x 8 px is white, uint8, (height / 8, width / 8) of the bucket
+    )
+
+    @property
+    def coverage(self) -> float:
+        """Share of the cut picture that is learnt, 0 to 1."""
+        return float(self.cells.float().mean()) / 255
+
+
+def find_masks(names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Tell masks from pictures by their names.
+
+    Args:
+        names: all files of a subset, relative, with forward slashes.
+    Returns:
+        Picture to its mask, and masks without a picture: files in a folder `masks` beside others
+        that have one. `face-mask.png` without a `face.*` is a picture.
+    """
+    stems = {n: n[: n.rindex(".")] for n in names if n[n.rfind(".") :].lower() in _EXTENSIONS}
+    pictures: dict[str, list[str]] = defaultdict(list)
+    for name, stem in stems.items():
+        pictures[stem].append(name)
+    found: dict[str, str] = {}
+    lonely: list[str] = []
+    for name, stem in stems.items():
+        whose = _picture_of(stem)
+        if whose in pictures:
+            found |= dict.fromkeys(pictures[whose], name)
+        elif _folder(name).rpartition("/")[2] == FOLDER:
+            lonely.append(name)
+    used = {_folder(mask) for mask in found.values()}
+    return found, [name for name in lonely if _folder(name) in used]
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _picture_of(stem: str) -> str | None:
+    """Name without its ending of the picture that a mask would belong to; None for no mask."""
+    folder, slash, own = stem.rpartition("/")
+    ending = next((e for e in ENDINGS if own.endswith(e) and own != e), "")
+    own = own.removesuffix(ending)
+    parent, up, last = folder.rpartition("/")
+    if last == FOLDER:
+        return parent + up + own
+    return folder + slash + own if ending else None
+
+
+def open_mask(file: Path | IO[bytes], *, name: str, alpha: bool) -> Image.Image | None:
+    """Decode a mask.
+
+    Args:
+        file: path or binary file.
+        name: what to call it in errors.
+        alpha: it is the transparency of a picture.
+    Returns:
+        Upright 8-bit grey image, white where it is learnt; None for a picture without transparency.
+    Raises:
+        FileRefused: it cannot be decoded.
+    """
+    with store.open_image(file, name=name) as image:
+        if alpha:
+            return store.to_alpha(image, name=name)
+        return store.to_rgb(image, name=name)[0].convert("L")
+
+
+def cells(mask: Image.Image, placement: Placement) -> Tensor:
+    """Cut a mask as its picture is cut, and average it over the places of a latent.
+
+    Args:
+        mask: upright, grey, of its picture's shape; its size may be another.
+        placement: the picture's.
+    Returns:
+        uint8, (height / 8, width / 8) of the bucket.
+    """
+    width, height = placement.bucket
+    size = max(1, width // CELL_PX), max(1, height // CELL_PX)
+    box = placement.source_box(mask.size)
+    return torch.from_numpy(np.array(mask.resize(size, Image.Resampling.BOX, box=box)))
+
+
+class MaskReader:
+    """Finds and checks the masks of one subset.
+
+    Args:
+        settings: where masks come from.
+        files: of the subset.
+    """
+
+    def __init__(self, settings: MaskSettings, files: Files) -> None:
+        self.settings, self.files = settings, files
+        self.found, self.lonely = find_masks(files.names)
+        self._files = {*self.found.values(), *self.lonely}
+        self._coverages: list[float] = []
+        self._white: list[str] = []
+        self._num_whole = 0
+
+    def is_mask(self, name: str) -> bool:
+        """Whether a file is a mask and so no picture to train on.
+
+        Args:
+            name: relative to the subset.
+        Returns:
+            Also true where masks are not used: nobody means to train on them.
+        """
+        return name in self._files
+
+    def read(self, name: str, size: tuple[int, int], placement: Placement) -> Mask | None:
+        """Read a picture's mask.
+
+        Args:
+            name: of the picture.
+            size: of the picture, upright, px.
+            placement: how it is cut.
+        Returns:
+            The mask; None where the whole picture is learnt.
+        Raises:
+            FileRefused: damaged, of another shape than the picture, or black where it is cut.
+        """
+        own = self.settings.source == "alpha"
+        source = {"alpha": name, "files": self.found.get(name), "none": None}[self.settings.source]
+        image = self._open(source, own) if source is not None else None
+        if source is None or image is None:
+            self._num_whole += 1
+            return None
+        called = "its transparency" if own else f"its mask {shown(source)}"
+        stretched = math.log(image.width * size[1] / (image.height * size[0]))
+        if abs(stretched) > math.log(MOST_STRETCHED):
+            raise FileRefused(
+                f"{called} is {image.width} x {image.height} px, another shape than the "
+                f"{size[0]} x {size[1]} px of the picture; save it in the picture's size"
+            )
+        mask = Mask(source, self.files.path(source), cells(image, placement))
+        if not mask.cells.any():
+            raise FileRefused(
+                f"{called} is black all over the part that is shown, so nothing of the picture "
+                "would be learnt; paint white what is to be learnt"
+            )
+        self._coverages.append(mask.coverage)
+        if bool((mask.cells == 255).all()):
+            self._white.append(name)
+        return mask
+
+    def _open(self, source: str, own: bool) -> Image.Image | None:
+        with self.files.open(source) as file:
+            return open_mask(file, name=shown(source), alpha=own)
+
+    def set_aside(self) -> list[SetAside]:
+        """Masks that belong to no picture."""
+        return [
+            SetAside(name, "a mask, and there is no picture of its name") for name in self.lonely
+        ]
+
+    def notes(self) -> list[str]:
+        """What the user should know about the masks, the coverage above all."""
+        left = []
+        if self._files and self.settings.source != "files":
+            count, source = len(self._files), self.settings.source
+            left = [f"{count} mask files were left alone, since data.masks.source is {source}"]
+        if not self._coverages:
+            return left
+        some, total = self._coverages, len(self._coverages) + self._num_whole
+        rest = f"; the other {self._num_whole} are learnt whole" if self._num_whole else ""
+        notes = [
+            f"masks: {len(some)} of {total} pictures have one, and {sum(some) / len(some):.0%} of "
+            f"their area is learnt ({min(some):.0%} to {max(some):.0%}){rest}"
+        ]
+        if self._white:
+            named = ", ".join(map(shown, self._white[:NUM_NAMED]))
+            more = ", ..." if len(self._white) > NUM_NAMED else ""
+            notes.append(
+                f"{len(self._white)} masks are all white and leave nothing out: {named}{more}"
+            )
+        return [*left, *notes]
