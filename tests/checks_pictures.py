@@ -1,0 +1,34 @@
+"""As much of a dataset as the rules look at."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+from workbench.data.buckets import Placement
+
+SQUARE = (512, 512)
+
+
+class Pictures:
+    """Pictures that exist by their captions, sizes and repeats alone."""
+
+    def __init__(
+        self,
+        captions: Sequence[str] = ("tag, one", "tag, two") * 5,
+        *,
+        subsets: Sequence[int] = (),
+        repeats: Sequence[int] = (),
+        buckets: Sequence[tuple[int, int]] = (),
+        scale: float = 1.0,
+    ):
+        count = len(captions)
+        places = subsets or [0] * (count - count // 2) + [1] * (count // 2)
+        self.is_drawn = False
+        self.repeats = repeats or (1,) * count
+        self.records = [
+            SimpleNamespace(subset=subset, caption=caption)
+            for subset, caption in zip(places, captions, strict=True)
+        ]
+        self.placements = [
+            Placement(bucket, bucket, (0, 0, *bucket), scale, 0.0)
+            for bucket in buckets or (SQUARE,) * count
+        ]

@@ -1,0 +1,187 @@
+"""Captions and triggers."""
+
+import re
+
+from workbench.checks.rules import Facts, Found, applies, rule
+from workbench.recipe import Recipe
+
+_SIDES = re.compile(r"\b(left|right|asymmetric\w*|heterochromia|text|logo|letters?)\b", re.I)
+_MAX_WORDS = 75  # tokens; a word has at least one
+
+
+@rule(
+    "note",
+    "data.subsets.0.trigger",
+    reason="no subset has a trigger and no tag is kept in front, so the LoRA acts on every prompt",
+    fix="set data.subsets.0.trigger to a rare word, unless that is what you want",
+    source="kohya's guide to captions",
+)
+def no_trigger(recipe: Recipe, facts: Facts) -> Found:
+    """No word to call the LoRA by."""
+    captions = recipe.data.captions
+    called = any(s.trigger for s in recipe.data.subsets) or captions.keep_tokens > 0
+    return applies(recipe.adapter.kind != "full" and not called)
+
+
+@rule(
+    "warn",
+    "data.captions.keep_tokens",
+    reason="all captions begin with {word!r}, and nothing keeps it there: it is moved or dropped "
+    "like any other tag",
+    fix="set data.captions.keep_tokens=1, or data.subsets.0.trigger={word}",
+    source="kohya's keep_tokens",
+)
+def trigger_moves(recipe: Recipe, facts: Facts) -> Found:
+    """A first tag that all captions share is shuffled or dropped with the rest."""
+    settings = recipe.data.captions
+    moves = settings.shuffle or settings.tag_dropout > 0
+    if not moves or settings.keep_tokens or any(s.trigger for s in recipe.data.subsets):
+        return None
+    tags = [caption.partition(settings.separator.strip()) for _, caption in facts.captions]
+    first = {head.strip() for head, mark, _ in tags if mark and "|||" not in head}
+    shared = len(first) == 1 and len(tags) > 1 and all(mark for _, mark, _ in tags)
+    return applies(shared, word=next(iter(first), ""))
+
+
+@rule(
+    "warn",
+    "data.subsets.{index}.trigger",
+    reason="the trigger {word!r} is the class word too, so the LoRA changes every {word}",
+    fix="take a rare word as the trigger and keep the class word",
+    source="Ruiz et al. 2022, arXiv 2208.12242: a rare token and the class noun",
+)
+def trigger_is_class(recipe: Recipe, facts: Facts) -> Found:
+    """A trigger that is the class word."""
+    for index, subset in enumerate(recipe.data.subsets):
+        if subset.trigger and subset.class_word:
+            same = subset.trigger.lower() == subset.class_word.lower()
+            if same:
+                return applies(True, index=index, word=subset.trigger)
+    return None
+
+
+@rule(
+    "warn",
+    "data.subsets.{index}.path",
+    reason="{count} captions of subset {index}, which has no trigger, hold {word!r}: pictures that "
+    "shall keep the trigger to itself teach it",
+    fix="remove {word!r} from those captions: workbench caption FOLDER --remove",
+    source="regularisation pictures are captioned with the class alone (DreamBooth)",
+)
+def trigger_in_others(recipe: Recipe, facts: Facts) -> Found:
+    """The trigger of one subset in the captions of another that has none."""
+    for word in {s.trigger for s in recipe.data.subsets if s.trigger}:
+        holds = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
+        for index, subset in enumerate(recipe.data.subsets):
+            if subset.trigger is None:
+                found = [c for s, c in facts.captions if s == index and holds.search(c)]
+                if found:
+                    return applies(True, index=index, count=len(found), word=word)
+    return None
+
+
+@rule(
+    "warn",
+    "data.captions.tag_dropout",
+    reason="data.captions.tag_dropout={dropout:g} leaves hardly a tag",
+    fix="0.2 to 0.5 suits a style, 0 a character",
+    source="the caption pipeline: what is flexible is shuffled and dropped",
+)
+def dropout_takes_all(recipe: Recipe, facts: Facts) -> Found:
+    """Nine tenths of the flexible tags dropped, or more."""
+    dropout = recipe.data.captions.tag_dropout
+    return applies(dropout >= 0.9, dropout=dropout)
+
+
+@rule(
+    "warn",
+    "data.captions.caption_dropout",
+    reason="{share:.0%} of the captions are empty, their trigger included: the concept is learned "
+    "without a word and shows in every prompt",
+    fix="set data.captions.caption_dropout=0.1 or lower",
+    source="Ho and Salimans 2022, arXiv 2207.12598: 10 to 20 % for guidance",
+)
+def captions_dropped(recipe: Recipe, facts: Facts) -> Found:
+    """More than three tenths of the captions dropped as a whole."""
+    share = recipe.data.captions.caption_dropout
+    return applies(share > 0.3, share=share)
+
+
+@rule(
+    "warn",
+    "data.captions.warmup_steps",
+    reason="the tags' warm-up takes {warmup} steps and the run has {steps}: some tags never take "
+    "part",
+    fix="set data.captions.warmup_steps={fits}",
+    source="kohya's token_warmup_step",
+)
+def tag_warmup_over_run(recipe: Recipe, facts: Facts) -> Found:
+    """A warm-up of tags that outlasts the run."""
+    warmup, steps = recipe.data.captions.warmup_steps, facts.total_steps(recipe)
+    if steps is None:
+        return None
+    return applies(warmup > 0 and warmup >= steps, warmup=warmup, steps=steps, fits=steps // 4)
+
+
+@rule(
+    "note",
+    "data.captions.shuffle",
+    reason="the captions hold no {separator!r}, so there is nothing to shuffle or to drop",
+    fix="set data.captions.shuffle=false and tag_dropout=0, or write tags",
+    source="tags are what stands between two separators; prose is one tag",
+)
+def nothing_to_shuffle(recipe: Recipe, facts: Facts) -> Found:
+    """Shuffling or tag dropout over captions that are no tags."""
+    settings = recipe.data.captions
+    mark = settings.separator.strip() or settings.separator
+    varied = settings.shuffle or settings.tag_dropout > 0
+    none = bool(facts.captions) and not any(mark in caption for _, caption in facts.captions)
+    return applies(varied and none, separator=settings.separator)
+
+
+@rule(
+    "warn",
+    "data.captions",
+    reason="{count} captions have more than 75 words; the text encoder reads 75 tokens and never "
+    "sees the rest",
+    fix="shorten them, the important words first",
+    source="CLIP's context of 77 tokens",
+)
+def captions_cut(recipe: Recipe, facts: Facts) -> Found:
+    """Captions longer than the text encoder reads."""
+    count = sum(len(caption.split()) > _MAX_WORDS for _, caption in facts.captions)
+    return applies(count, count=count)
+
+
+@rule(
+    "warn",
+    "data.subsets.{index}.missing_caption",
+    reason="{count} pictures of subset {index} have no caption and the subset has no trigger: they "
+    "are learned as the answer to an empty prompt",
+    fix="set data.subsets.{index}.trigger, or missing_caption=exclude",
+    source="an empty prompt is what guidance steers away from",
+)
+def no_words(recipe: Recipe, facts: Facts) -> Found:
+    """Pictures without any word."""
+    for index, subset in enumerate(recipe.data.subsets):
+        if subset.trigger is None and subset.class_word is None:
+            count = sum(not caption.strip() for s, caption in facts.captions if s == index)
+            if count:
+                return applies(True, index=index, count=count)
+    return None
+
+
+@rule(
+    "note",
+    "data.augment.flip",
+    reason="{count} captions speak of left, right or writing ({word!r}), which a mirrored picture "
+    "contradicts",
+    fix="set data.augment.flip=0",
+    source="flipping breaks what has a left and a right: partings, ornaments, letters",
+)
+def flip_contradicts(recipe: Recipe, facts: Facts) -> Found:
+    """Mirrored pictures whose captions name a side."""
+    if recipe.data.augment.flip == 0:
+        return None
+    found = [match[0] for _, caption in facts.captions if (match := _SIDES.search(caption))]
+    return applies(found, count=len(found), word=found[0] if found else "")

@@ -1,0 +1,182 @@
+"""Length, schedule, moving average, and when things are saved and measured."""
+
+from workbench.checks.rules import Facts, Found, applies, images_per_step, rule
+from workbench.recipe import Recipe
+
+
+@rule(
+    "refuse",
+    "schedule.warmup",
+    reason="schedule.warmup={warmup:g} steps is no shorter than the run of {steps} steps",
+    fix="give it as a share of the run, such as schedule.warmup=0.05",
+    source="the schedule: it would still be rising at the end",
+    allowable=False,
+)
+def warmup_over_run(recipe: Recipe, facts: Facts) -> Found:
+    """A warm-up as long as the run."""
+    steps, warmup = facts.total_steps(recipe), recipe.schedule.warmup
+    if steps is None:
+        return None
+    return applies(warmup >= max(1, steps), warmup=warmup, steps=steps)
+
+
+@rule(
+    "warn",
+    "schedule.warmup",
+    reason="{share:.0%} of the run passes before the rate is reached",
+    fix="set schedule.warmup=0.05",
+    source="diffusers' and kohya's recipes: 0 to 10 % of the run",
+)
+def warmup_long(recipe: Recipe, facts: Facts) -> Found:
+    """A warm-up of a third of the run or more."""
+    steps, warmup = facts.total_steps(recipe), recipe.schedule.warmup
+    share = warmup if warmup < 1 else warmup / steps if steps else 0.0
+    return applies(1 / 3 <= share < 1, share=share)
+
+
+@rule(
+    "refuse",
+    "schedule.kind",
+    reason="schedule.kind={kind!r} must know where the run ends, and length gives only minutes",
+    fix="set length.steps too, or schedule.kind=constant",
+    source="the schedule: its rate is a function of the share of the run that is done",
+    allowable=False,
+)
+def schedule_without_end(recipe: Recipe, facts: Facts) -> Found:
+    """A falling schedule over a run whose steps are not known."""
+    timed = recipe.length.steps is None and recipe.length.epochs is None
+    kind: str = recipe.schedule.kind
+    return applies(timed and kind != "constant", kind=kind)
+
+
+@rule(
+    "refuse",
+    "schedule.warmup",
+    reason="schedule.warmup={warmup:g} is a share of the run's steps, and length gives only "
+    "minutes",
+    fix="give whole steps, such as schedule.warmup=100",
+    source="the schedule: a share of an unknown number of steps",
+    allowable=False,
+)
+def warmup_without_end(recipe: Recipe, facts: Facts) -> Found:
+    """A warm-up as a share of a run whose steps are not known."""
+    timed = recipe.length.steps is None and recipe.length.epochs is None
+    warmup = recipe.schedule.warmup
+    constant = recipe.schedule.kind == "constant"  # another schedule is refused as a whole
+    return applies(timed and constant and 0 < warmup < 1, warmup=warmup)
+
+
+@rule(
+    "warn",
+    "ema.decay",
+    reason="ema.decay={decay:g} has its effect only after {after} steps, and the run has {steps}: "
+    "until then the memory is shorter",
+    fix="set ema.decay={suits:g}, or leave `ema` out",
+    source="the average's warm-up: min(decay, (1 + n) / (10 + n)) after n steps",
+)
+def ema_unreachable(recipe: Recipe, facts: Facts) -> Found:
+    """A moving average whose decay the planned steps do not reach."""
+    steps = facts.total_steps(recipe)
+    if recipe.ema is None or steps is None:
+        return None
+    after, suits = recipe.ema.full_after(), round(max(0.0, 1 - 10 / max(steps, 11)), 4)
+    decay = recipe.ema.decay
+    return applies(after > steps, decay=decay, after=after, steps=steps, suits=suits)
+
+
+@rule(
+    "warn",
+    "training.accumulation",
+    reason="one step gathers {accumulation} x {batch} images, and an epoch has {images}: every "
+    "step is a whole epoch",
+    fix="set training.accumulation={fits} or lower",
+    source="the loader: an epoch ends with the step that showed its last image",
+)
+def accumulation_over_epoch(recipe: Recipe, facts: Facts) -> Found:
+    """One optimizer step that asks for more images than there are."""
+    training, images = recipe.training, facts.num_showings
+    if images is None:
+        return None
+    values = {"accumulation": training.accumulation, "batch": training.batch_size, "images": images}
+    fits = max(1, images // training.batch_size)
+    return applies(images_per_step(recipe) > images, fits=fits, **values)
+
+
+@rule(
+    "warn",
+    "length.steps",
+    reason="every picture is shown {times:.1f} times, which is too few to learn it",
+    fix="set length.steps={enough}",
+    source="custom: about a hundred showings a picture; a style of many pictures needs fewer",
+)
+def few_showings(recipe: Recipe, facts: Facts) -> Found:
+    """A LoRA that sees each picture less than five times."""
+    steps, images = facts.total_steps(recipe), len(facts.captions)
+    if steps is None or not 0 < images <= 1000 or recipe.adapter.kind == "full":
+        return None
+    times = steps * images_per_step(recipe) / images
+    enough = -(-50 * images // images_per_step(recipe))
+    return applies(times < 5, times=times, enough=enough)
+
+
+@rule(
+    "note",
+    "length.steps",
+    reason="every picture is shown {times:.0f} times: a LoRA of few pictures knows them by heart "
+    "long before",
+    fix="set length.steps={enough}, and look at the samples on the way",
+    source="custom: about a hundred showings a picture",
+)
+def many_showings(recipe: Recipe, facts: Facts) -> Found:
+    """A LoRA that sees each picture more than a thousand times."""
+    steps, images = facts.total_steps(recipe), len(facts.captions)
+    if steps is None or not images or recipe.adapter.kind == "full":
+        return None
+    times = steps * images_per_step(recipe) / images
+    enough = -(-200 * images // images_per_step(recipe))
+    return applies(times > 1000, times=times, enough=enough)
+
+
+@rule(
+    "note",
+    "training.checkpoint_every",
+    reason="the first checkpoint comes after {every} steps and the run has {steps}: a crash before "
+    "the end loses everything",
+    fix="leave training.checkpoint_every out, which saves five times a run",
+    source="a resume starts at the newest checkpoint",
+)
+def no_checkpoint_on_the_way(recipe: Recipe, facts: Facts) -> Found:
+    """The first checkpoint planned after the end."""
+    steps, every = facts.total_steps(recipe), recipe.training.checkpoint_every
+    late = steps is not None and every is not None and every > steps
+    return applies(late, every=every, steps=steps)
+
+
+@rule(
+    "note",
+    "training.lora_every",
+    reason="a LoRA file every {every} steps makes {files} files",
+    fix="set training.lora_every={fewer}",
+    source="disk: each file is as large as the final one",
+)
+def many_files(recipe: Recipe, facts: Facts) -> Found:
+    """More than fifty LoRA files along the way."""
+    steps, every = facts.total_steps(recipe), recipe.training.lora_every
+    if steps is None or every is None:
+        return None
+    return applies(steps // every > 50, every=every, files=steps // every, fewer=-(-steps // 10))
+
+
+@rule(
+    "note",
+    "validation.every_steps",
+    reason="the stable loss is measured every {every} steps and the run has {steps}: a single "
+    "point at the end cannot show which step was the best",
+    fix="leave validation.every_steps out, which measures ten times a run",
+    source="the best step lies near the minimum of the held-out loss",
+)
+def measured_once(recipe: Recipe, facts: Facts) -> Found:
+    """The stable loss measured only at the end."""
+    steps, every = facts.total_steps(recipe), recipe.validation.every_steps
+    late = steps is not None and every is not None and every > steps
+    return applies(late, every=every, steps=steps)
