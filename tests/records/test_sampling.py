@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from workbench.records import sampling
 from workbench.records.sampling import SampleSettings, fill_prompt, without_trigger
+from workbench.settings import SettingsError
 
 
 class TinyFamily:
@@ -139,6 +140,26 @@ def test_zero_terminal_snr_stays_finite(family: TinyFamily) -> None:
         settings = SETTINGS.model_copy(update={"scheduler": name})
         values = pixels(sampling.sample(family, settings)[0].image)
         assert values.std() > 1, name
+
+
+def test_zero_terminal_snr_asks_for_trailing_timesteps_and_rescaled_guidance(
+    family: TinyFamily,
+) -> None:
+    family.prediction_type = "v_prediction"
+    assert sampling.guidance_rescale(family, SETTINGS) == 0  # type: ignore[arg-type]
+    family.alphas_cumprod = torch.linspace(0.9991, 0.0, 1000)
+    assert sampling.guidance_rescale(family, SETTINGS) == 0.7  # type: ignore[arg-type]
+    chosen = SETTINGS.model_copy(update={"guidance_rescale": 0.0})
+    assert sampling.guidance_rescale(family, chosen) == 0  # type: ignore[arg-type]
+    automatic = sampling.sample(family, SETTINGS)[0].image
+    assert np.abs(pixels(automatic) - pixels(sampling.sample(family, chosen)[0].image)).max() > 0
+    sampling.require_fit(family, SETTINGS)  # type: ignore[arg-type]
+    for spacing in ("leading", "linspace"):
+        settings = SETTINGS.model_copy(update={"spacing": spacing})
+        with pytest.raises(SettingsError, match=f"must be \"trailing\", got '{spacing}'"):
+            sampling.require_fit(family, settings)  # type: ignore[arg-type]
+        with pytest.raises(SettingsError, match="trailing"):
+            sampling.sample(family, settings)
 
 
 def test_scheduler_has_the_noise_schedule_of_the_model() -> None:

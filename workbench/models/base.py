@@ -2,9 +2,17 @@
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from workbench.settings import Settings, setting
 
 Precision = Literal["float32", "bfloat16", "float16"]
+
+NEEDS_VELOCITY = (
+    'zero_terminal_snr needs prediction = "v_prediction", got "epsilon": at the last timestep the '
+    "input is the noise itself, so predicting it teaches nothing and leads to no picture; train "
+    "velocity, or set zero_terminal_snr = false"
+)
 
 
 class FromScratch(Settings):
@@ -51,6 +59,11 @@ class BaseSettings(Settings):
     prediction: Literal["epsilon", "v_prediction"] | None = setting(
         None, help="what the U-Net predicts; without it, what the base model's files say"
     )
+    zero_terminal_snr: bool | None = setting(
+        None,
+        help="rescale the noise schedule so that its last step is noise alone, which lets pictures "
+        "become very dark or bright; needs v_prediction; without it, what the files say",
+    )
     clip_skip: int = setting(
         0,
         ge=0,
@@ -71,3 +84,9 @@ class BaseSettings(Settings):
     from_scratch: FromScratch | None = setting(
         None, help="train the U-Net from nothing, with the structure of the base model"
     )
+
+    @model_validator(mode="after")
+    def _last_step_predicts_velocity(self) -> "BaseSettings":
+        if self.zero_terminal_snr and self.prediction == "epsilon":
+            raise ValueError(NEEDS_VELOCITY)
+        return self

@@ -176,9 +176,14 @@ class Family(Protocol):
         """What the U-Net predicts: "epsilon" or "v_prediction"."""
         return self.loaded.scheduler_config["prediction_type"]
 
+    @property
+    def zero_terminal_snr(self) -> bool:
+        """Whether the last timestep is noise alone: `alphas_cumprod` ends at exactly 0."""
+        return bool(self.loaded.scheduler_config.get("rescale_betas_zero_snr", False))
+
     @cached_property
     def alphas_cumprod(self) -> Tensor:
-        """Signal power at each timestep, (1000,), float32, on the CPU."""
+        """Signal power at each timestep, (1000,), float32, on the CPU; the end may be 0."""
         from diffusers import DDPMScheduler
 
         scheduler: Any = DDPMScheduler.from_config(self.loaded.scheduler_config)
@@ -245,6 +250,7 @@ class Family(Protocol):
             "version": architecture,
             "architecture": spec,
             "prediction": self.prediction_type,
+            "zero_terminal_snr": self.zero_terminal_snr,
             "hashes": self.loaded.hashes(),
         }
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from workbench import store
-from workbench.models.base import BaseSettings
+from workbench.models.base import NEEDS_VELOCITY, BaseSettings
 from workbench.models.clip import END, clip_tokenizer
 from workbench.models.fresh import fresh_unet
 from workbench.models.source import PARTS, REPOSITORY, Source, weight_files
@@ -143,7 +143,24 @@ def _scheduler_config(source: Source, settings: BaseSettings) -> dict[str, Any]:
             f"{source.path}: the scheduler's prediction_type is {config['prediction_type']!r}; "
             'only "epsilon" and "v_prediction" can be trained: set base.prediction'
         )
-    return config
+    return _with_last_step(config, source, settings)
+
+
+def _with_last_step(
+    config: dict[str, Any], source: Source, settings: BaseSettings
+) -> dict[str, Any]:
+    """Rescale the schedule to a terminal SNR of zero, or not, as files and settings say.
+
+    Source: Lin et al. 2023, arXiv 2305.08891; diffusers rescales from the same key. Schedules that
+    leave out the last timestep when sampling would undo it.
+    """
+    rescaled = config.get("rescale_betas_zero_snr", False)
+    if settings.zero_terminal_snr is not None:
+        rescaled = settings.zero_terminal_snr
+    if rescaled and config["prediction_type"] != "v_prediction":
+        raise SettingsError(f"{source.path}: base.{NEEDS_VELOCITY}")
+    spacing = {"timestep_spacing": "trailing"} if rescaled else {}
+    return config | {"rescale_betas_zero_snr": rescaled} | spacing
 
 
 def _tokenizers(source: Source) -> tuple[Any, ...]:

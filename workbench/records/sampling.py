@@ -10,39 +10,35 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor, nn
 
 from workbench import store
+from workbench.records.solver import SCHEDULERS, guidance_rescale, make_scheduler, require_fit
 from workbench.settings import Settings, setting
 
 if TYPE_CHECKING:
     from workbench.models.family import Family
 
 __all__ = [
+    "SCHEDULERS",
     "Picture",
     "SampleSettings",
     "draw",
     "evaluating",
     "fill_prompt",
+    "guidance_rescale",
     "make_scheduler",
     "picture_path",
+    "require_fit",
     "sample",
     "save_pictures",
     "stream",
     "without_trigger",
 ]
-
-# diffusers' class and what it needs beyond the noise schedule.
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler_a": ("EulerAncestralDiscreteScheduler", {}),
-    "dpmpp_2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
-}
 
 
 class SampleSettings(Settings):
@@ -71,8 +67,11 @@ class SampleSettings(Settings):
         ge=1,
         le=30,
     )
-    guidance_rescale: float = setting(
-        0.0, help="pulls overexposed pictures back; 0.7 for zero terminal SNR", ge=0, le=1
+    guidance_rescale: float | None = setting(
+        None,
+        help="pulls overexposed pictures back; left out: 0.7 for zero terminal SNR, otherwise 0",
+        ge=0,
+        le=1,
     )
     scheduler: Literal["ddim", "euler", "euler_a", "dpmpp_2m"] = setting(
         "ddim", help="the solver that turns noise into a picture"
@@ -251,7 +250,7 @@ def _draw(
             width=width,
             num_inference_steps=settings.steps,
             guidance_scale=settings.guidance,
-            guidance_rescale=settings.guidance_rescale,
+            guidance_rescale=guidance_rescale(family, settings),
             output_type="latent",
             **conditioning,
         ).images
@@ -279,31 +278,6 @@ def _conditioning(
             repeated = value.expand(len(prompts), *value.shape[1:])
             arguments[f"negative_{names[key]}"] = repeated
     return arguments
-
-
-def make_scheduler(family: "Family", settings: SampleSettings) -> Any:
-    """Build a scheduler for sampling from the model's own noise schedule.
-
-    Args:
-        family: gives the noise schedule and what the model predicts.
-        settings: gives the solver and the spacing.
-    Returns:
-        A diffusers scheduler that nothing else holds.
-    """
-    import diffusers
-
-    name, extra = SCHEDULERS[settings.scheduler]
-    # a terminal SNR of exactly 0 gives the sigma solvers an infinity; 2^-24 is what diffusers uses
-    alphas = family.alphas_cumprod.double().cpu().clamp(min=2**-24)
-    previous = torch.cat([torch.ones(1, dtype=torch.float64), alphas[:-1]])
-    return getattr(diffusers, name)(
-        num_train_timesteps=len(alphas),
-        trained_betas=(1 - alphas / previous).tolist(),
-        prediction_type=family.prediction_type,
-        timestep_spacing=settings.spacing,
-        steps_offset=1 if settings.spacing == "leading" else 0,
-        **extra,
-    )
 
 
 def to_images(pixels: Tensor) -> list[Image.Image]:
