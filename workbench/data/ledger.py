@@ -13,7 +13,7 @@ __all__ = ["BucketRow", "Ledger", "Row", "ledger"]
 
 COLUMNS = (
     *("name", "subset", "width", "height", "bucket"),
-    *("scale", "crop", "lost", "repeats", "set_aside"),
+    *("scale", "crop", "lost", "repeats", "mask", "set_aside"),
 )
 
 
@@ -30,6 +30,7 @@ class Row:
     crop: tuple[int, int, int, int] | None = None  # left, top, width, height after resizing
     lost: float | None = None  # share cut off
     repeats: int = 0
+    mask: float | None = None  # share that is learnt; None without a mask
     reason: str = ""  # why it is set aside
 
 
@@ -58,7 +59,10 @@ class Ledger:
         Yields:
             One row for each.
         """
-        for record, placement in zip(self.dataset.records, self.dataset.placements, strict=True):
+        dataset = self.dataset
+        for record, placement, mask in zip(
+            dataset.records, dataset.placements, dataset.masks, strict=True
+        ):
             yield Row(
                 record.name,
                 record.subset,
@@ -69,8 +73,9 @@ class Ledger:
                 placement.crop,
                 placement.lost,
                 record.repeats,
+                mask.coverage if mask else None,
             )
-        for item in self.dataset.set_aside:
+        for item in dataset.set_aside:
             yield Row(item.name, None, reason=item.reason)
 
     def to_csv(self) -> str:
@@ -94,6 +99,7 @@ class Ledger:
                     " ".join(map(str, row.crop or ())),
                     "" if row.lost is None else f"{row.lost:.4f}",
                     row.repeats,
+                    "" if row.mask is None else f"{row.mask:.4f}",
                     row.reason,
                 ]
             )

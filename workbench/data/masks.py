@@ -7,10 +7,10 @@ as the shares of 8 x 8 px that latents are made of, some kilobytes each.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Literal
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,13 +24,13 @@ from workbench.data.subsets import SetAside
 from workbench.settings import Settings, setting
 from workbench.store import FileRefused
 
-__all__ = ["Mask", "MaskReader", "MaskSettings", "cells", "find_masks", "open_mask"]
+__all__ = ["Mask", "MaskReader", "MaskSettings", "cells", "find_masks"]
 
 _EXTENSIONS = store.IMAGE_EXTENSIONS
 FOLDER = "masks"
 ENDINGS = ("-masklabel", "-mask")  # the first is OneTrainer's
 CELL_PX = 8
-MOST_STRETCHED = 1.02  # ratio of the aspect ratios of a mask and its picture
+MOST_STRETCHED = 1.05  # ratio of the aspect ratios of a mask and its picture
 NUM_NAMED = 5
 
 
@@ -56,15 +56,27 @@ class Mask:
     """The mask of one picture."""
 
     name: str  # of its file, relative to the subset; the picture's own where it is transparency
-    path: Path | None  # None in a zip
-    cells: (
-        Tensor  # how much of each 8 x 8 px is white, uint8, (height / 8, width / 8) of the bucket
-    )
+    open: Callable[[], Image.Image]  # upright, grey
+    placement: Placement  # the picture's
+    cells: Tensor  # share of each 8 x 8 px of the bucket that is white, uint8, (h, w)
 
     @property
     def coverage(self) -> float:
         """Share of the cut picture that is learnt, 0 to 1."""
         return float(self.cells.float().mean()) / 255
+
+    def shares(self, placement: Placement) -> Tensor:
+        """How much of each place is to be learnt where the picture is cut in some way.
+
+        Args:
+            placement: of a showing; its file is read again where that is not the picture's own.
+        Returns:
+            Shares in [0, 1], (height / 8, width / 8) of the bucket.
+        Raises:
+            FileRefused: the file is gone or damaged since it was indexed.
+        """
+        own = placement == self.placement
+        return (self.cells if own else cells(self.open(), placement)).float() / 255
 
 
 def find_masks(names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
@@ -107,22 +119,24 @@ def _picture_of(stem: str) -> str | None:
     return folder + slash + own if ending else None
 
 
-def open_mask(file: Path | IO[bytes], *, name: str, alpha: bool) -> Image.Image | None:
-    """Decode a mask.
+def _opened(files: Files, name: str, *, alpha: bool) -> Image.Image | None:
+    """Decode a mask upright and grey; None for a picture without transparency."""
+    called = shown(name)
+    try:
+        with files.open(name) as file, store.open_image(file, name=called) as image:
+            if alpha:
+                return store.to_alpha(image, name=called)
+            return store.to_rgb(image, name=called)[0].convert("L")
+    except OSError as error:
+        raise FileRefused(f"{called}: cannot be read ({error.strerror})") from None
 
-    Args:
-        file: path or binary file.
-        name: what to call it in errors.
-        alpha: it is the transparency of a picture.
-    Returns:
-        Upright 8-bit grey image, white where it is learnt; None for a picture without transparency.
-    Raises:
-        FileRefused: it cannot be decoded.
-    """
-    with store.open_image(file, name=name) as image:
-        if alpha:
-            return store.to_alpha(image, name=name)
-        return store.to_rgb(image, name=name)[0].convert("L")
+
+def _again(files: Files, name: str, *, alpha: bool) -> Image.Image:
+    """Decode a mask that was there when its picture was indexed."""
+    mask = _opened(files, name, alpha=alpha)
+    if mask is None:
+        raise FileRefused(f"{shown(name)}: had transparency when it was indexed; start again")
+    return mask
 
 
 def cells(mask: Image.Image, placement: Placement) -> Tensor:
@@ -151,7 +165,7 @@ class MaskReader:
     def __init__(self, settings: MaskSettings, files: Files) -> None:
         self.settings, self.files = settings, files
         self.found, self.lonely = find_masks(files.names)
-        self._files = {*self.found.values(), *self.lonely}
+        self._mask_files = {*self.found.values(), *self.lonely}
         self._coverages: list[float] = []
         self._white: list[str] = []
         self._num_whole = 0
@@ -164,7 +178,7 @@ class MaskReader:
         Returns:
             Also true where masks are not used: nobody means to train on them.
         """
-        return name in self._files
+        return name in self._mask_files
 
     def read(self, name: str, size: tuple[int, int], placement: Placement) -> Mask | None:
         """Read a picture's mask.
@@ -178,20 +192,21 @@ class MaskReader:
         Raises:
             FileRefused: damaged, of another shape than the picture, or black where it is cut.
         """
-        own = self.settings.source == "alpha"
+        alpha = self.settings.source == "alpha"
         source = {"alpha": name, "files": self.found.get(name), "none": None}[self.settings.source]
-        image = self._open(source, own) if source is not None else None
+        image = _opened(self.files, source, alpha=alpha) if source is not None else None
         if source is None or image is None:
             self._num_whole += 1
             return None
-        called = "its transparency" if own else f"its mask {shown(source)}"
+        called = "its transparency" if alpha else f"its mask {shown(source)}"
         stretched = math.log(image.width * size[1] / (image.height * size[0]))
         if abs(stretched) > math.log(MOST_STRETCHED):
             raise FileRefused(
                 f"{called} is {image.width} x {image.height} px, another shape than the "
                 f"{size[0]} x {size[1]} px of the picture; save it in the picture's size"
             )
-        mask = Mask(source, self.files.path(source), cells(image, placement))
+        opened = partial(_again, self.files, source, alpha=alpha)
+        mask = Mask(source, opened, placement, cells(image, placement))
         if not mask.cells.any():
             raise FileRefused(
                 f"{called} is black all over the part that is shown, so nothing of the picture "
@@ -202,34 +217,29 @@ class MaskReader:
             self._white.append(name)
         return mask
 
-    def _open(self, source: str, own: bool) -> Image.Image | None:
-        with self.files.open(source) as file:
-            return open_mask(file, name=shown(source), alpha=own)
-
     def set_aside(self) -> list[SetAside]:
         """Masks that belong to no picture."""
-        return [
-            SetAside(name, "a mask, and there is no picture of its name") for name in self.lonely
-        ]
+        reason = "a mask, and there is no picture of its name"
+        return [SetAside(name, reason) for name in self.lonely]
 
     def notes(self) -> list[str]:
         """What the user should know about the masks, the coverage above all."""
         left = []
-        if self._files and self.settings.source != "files":
-            count, source = len(self._files), self.settings.source
-            left = [f"{count} mask files were left alone, since data.masks.source is {source}"]
+        if self._mask_files and self.settings.source != "files":
+            count, source = len(self._mask_files), self.settings.source
+            left = [f"mask files ({count}) were left alone, since data.masks.source is {source}"]
         if not self._coverages:
             return left
         some, total = self._coverages, len(self._coverages) + self._num_whole
-        rest = f"; the other {self._num_whole} are learnt whole" if self._num_whole else ""
+        whole = f"; those without one ({self._num_whole}) are learnt whole"
         notes = [
             f"masks: {len(some)} of {total} pictures have one, and {sum(some) / len(some):.0%} of "
-            f"their area is learnt ({min(some):.0%} to {max(some):.0%}){rest}"
+            f"their area is learnt ({min(some):.0%} to {max(some):.0%}){whole * (self._num_whole > 0)}"
         ]
         if self._white:
             named = ", ".join(map(shown, self._white[:NUM_NAMED]))
             more = ", ..." if len(self._white) > NUM_NAMED else ""
             notes.append(
-                f"{len(self._white)} masks are all white and leave nothing out: {named}{more}"
+                f"masks that are all white leave nothing out ({len(self._white)}): {named}{more}"
             )
         return [*left, *notes]

@@ -183,7 +183,10 @@ def mask_weights(mask: Tensor, *, unmasked_weight: float, normalise: bool) -> Te
     Source: OneTrainer `masked_losses`. sd-scripts multiplies and leaves it at that.
     """
     weights = mask.clamp(min=unmasked_weight)
-    return weights / weights.mean(dim=(1, 2, 3), keepdim=True) if normalise else weights
+    if not normalise:
+        return weights
+    # A crop may hold nothing of what is to be learnt; its loss is then 0, not 0 / 0.
+    return weights / weights.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
 
 
 def per_sample(each: Tensor, mask: Tensor | None = None) -> Tensor:
