@@ -17,6 +17,7 @@ def corrupt(
     *,
     alphas_cumprod: Tensor,
     prediction: Prediction,
+    input_noise: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Noise the latents and say what the model should answer.
 
@@ -24,16 +25,18 @@ def corrupt(
         latents: clean latents x_0 (B, C, H, W).
         noise: eps (B, C, H, W).
         timesteps: (B,), int64.
-        alphas_cumprod: alpha_bar of the whole schedule (T,), in (0, 1].
+        alphas_cumprod: alpha_bar of the whole schedule (T,), in [0, 1].
         prediction: "epsilon" asks for the noise, "v_prediction" for sqrt(a) eps - sqrt(1-a) x_0.
+        input_noise: what the latents are mixed with, where it is not eps (input perturbation).
     Returns:
         Noised latents x_t and target, both (B, C, H, W).
-    Source: Ho et al. 2020, arXiv 2006.11239, eq. 4; Salimans and Ho 2022, arXiv 2202.00512, app. D.
+    Source: Ho et al. 2020, arXiv 2006.11239, eq. 4; Salimans and Ho 2022, arXiv 2202.00512, app. D;
+        input perturbation: Ning et al. 2023, arXiv 2301.11706.
     """
     alpha_bar = alphas_cumprod.to(latents.device)[timesteps.to(latents.device)]
     signal = alpha_bar.sqrt().to(latents.dtype)[:, None, None, None]
     spread = (1 - alpha_bar).sqrt().to(latents.dtype)[:, None, None, None]
-    noisy = signal * latents + spread * noise
+    noisy = signal * latents + spread * (noise if input_noise is None else input_noise)
     target = noise if prediction == "epsilon" else signal * noise - spread * latents
     return noisy, target
 
