@@ -99,16 +99,17 @@ def question(trainer: "Trainer", batch: "Batch") -> Question:
     """
     recipe, family = trainer.recipe, trainer.family
     seed, rank = recipe.training.seed, trainer.rank
-    noise = recipe.noise.draw(batch.latents, seeds.generator(seed, "noise", batch.index, rank))
+    noise = recipe.noise.pair(batch.latents, seeds.generator(seed, "noise", batch.index, rank))
     timesteps = recipe.timesteps.draw(
         len(batch.records), seeds.generator(seed, "timesteps", batch.index, rank)
     ).to(family.device)
     noisy, target = corrupt(
         batch.latents,
-        noise,
+        noise.target,
         timesteps,
         alphas_cumprod=trainer.alphas_cumprod,
         prediction=family.prediction_type,
+        input_noise=noise.input,
     )
     return Question(timesteps, noisy, target)
 

@@ -246,6 +246,8 @@ def describe(trainer: Trainer, step: int) -> dict[str, str]:
             "optimizer": recipe.optimizer.kind,
             "lr_scheduler": recipe.schedule.kind,
             "mixed_precision": recipe.training.precision,
+            "zero_terminal_snr": trainer.family.zero_terminal_snr,
+            **recipe.noise.metadata(),
         },
         tags=_tags(trainer),
         buckets=_buckets(trainer),

@@ -26,6 +26,7 @@ from workbench.models import family as models
 from workbench.optim.ema import Ema
 from workbench.recipe import Recipe
 from workbench.records.events import Preparing
+from workbench.records.solver import require_fit
 from workbench.records.validation import StableLoss
 from workbench.settings import SettingsError
 from workbench.training.batches import Batch, Batches
@@ -189,6 +190,7 @@ def assemble(recipe: Recipe, *, folder: Path) -> Generator[Preparing, None, Trai
     train, held_out = data.split(dataset, recipe.data.holdout, seed=recipe.training.seed)
     yield Preparing(stage="loading the base", done=0, total=1)
     family = models.load(recipe.base, device=accelerator.device)
+    require_fit(family, recipe.sampling)
     latents = yield from _cache_latents(recipe, dataset, family, accelerator)
     adapter = recipe.adapter.attach(
         family.parts,
