@@ -14,6 +14,7 @@ from workbench.optim.schedules import (
     Polynomial,
     Schedule,
     ScheduleSettings,
+    WarmupStableDecay,
 )
 from workbench.settings import SettingsError, from_dict
 
@@ -73,6 +74,23 @@ def test_shapes() -> None:
     polynomial = [0.2 + 0.8 * (1 - i / 5) ** 3 for i in range(5)]
     got = [u for u, _ in rates(Polynomial(power=3, end=0.2), 5)]
     assert got == pytest.approx(polynomial)
+    falling = [1.0] * 6 + [1 - math.sqrt(i / 4) for i in range(4)]
+    assert [u for u, _ in rates(WarmupStableDecay(decay=4), 10)] == pytest.approx(falling)
+    linear = [0, 0.5, *[1.0] * 6, 1, 0.5]
+    line = WarmupStableDecay(warmup=2, decay=0.2, shape="linear")
+    assert [u for u, _ in rates(line, 10)] == pytest.approx(linear)
+
+
+def test_a_longer_run_leaves_the_stable_part_as_it_was() -> None:
+    short, long = (rates(WarmupStableDecay(warmup=3, decay=4), steps) for steps in (12, 20))
+    assert short[:8] == long[:8]
+
+
+def test_a_warmup_and_a_fall_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"must fit into the run of 10 steps, got 4 \+ 8"):
+        WarmupStableDecay(warmup=4, decay=8).decay_steps(10)
+    with pytest.raises(SettingsError, match=r"decay must be below 1 .* got 2\.5"):
+        from_dict(WarmupStableDecay, {"decay": 2.5})
 
 
 @pytest.mark.parametrize(("warmup", "steps"), [(0, 0), (0.05, 10), (0.5, 100), (1, 1), (30, 30)])

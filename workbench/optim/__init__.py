@@ -2,6 +2,7 @@
 
 from workbench.optim.ema import Ema, EMASettings
 from workbench.optim.optimizers import Optimizer
+from workbench.optim.schedule_free import Averaging
 from workbench.optim.schedules import Schedule
 
-__all__ = ["EMASettings", "Ema", "Optimizer", "Schedule"]
+__all__ = ["Averaging", "EMASettings", "Ema", "Optimizer", "Schedule"]

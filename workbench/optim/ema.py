@@ -78,6 +78,11 @@ class Ema:
         """The memory that the next update will use, in [0, 1)."""
         return self.settings.decay_at(self.num_updates)
 
+    @property
+    def average(self) -> Mapping[str, Tensor]:
+        """Name to average, fp32 on the weights' device; not to be changed."""
+        return self._shadow
+
     @torch.no_grad()
     def update(self) -> None:
         """Take the present weights in; call it after every optimizer step."""

@@ -1,7 +1,7 @@
-"""How the learning rate changes over a run: diffusers' schedules, with one way to warm up.
+"""How the learning rate changes over a run: the libraries' schedules, with one way to warm up.
 
 A warm-up of n steps rises from 0, so that the very first step moves nothing; that is the field's
-custom and diffusers' code.
+custom and the libraries' code.
 """
 
 from typing import Annotated, Any, Literal
@@ -132,6 +132,64 @@ class Polynomial(ScheduleSettings):
         )
 
 
+class WarmupStableDecay(ScheduleSettings):
+    """The full rate until near the end, then down to zero: the run can be prolonged until it falls.
+
+    Source: Hu et al. 2024, arXiv 2404.06395, section 4; the fall by 1 - sqrt: Hagele et al. 2024,
+    arXiv 2405.18392.
+    """
+
+    kind: Literal["warmup_stable_decay"] = "warmup_stable_decay"
+    decay: float = setting(
+        0.2, gt=0, help="the fall at the end: below 1 a share of the run, from 1 on steps"
+    )
+    shape: Literal["linear", "cosine", "1-sqrt"] = setting(
+        "1-sqrt", help="how the rate falls; 1-sqrt falls fastest at first"
+    )
+
+    @model_validator(mode="after")
+    def _whole_decay(self) -> "WarmupStableDecay":
+        if self.decay >= 1 and self.decay != int(self.decay):
+            raise ValueError(
+                f"decay must be below 1 (a share of the run) or whole steps, got {self.decay}"
+            )
+        return self
+
+    def decay_steps(self, num_steps: int) -> int:
+        """Length of the fall.
+
+        Args:
+            num_steps: length of the run in optimizer steps.
+        Returns:
+            Optimizer steps, at least 1, that fit behind the warm-up.
+        Raises:
+            ValueError: warm-up and fall together are longer than the run.
+        """
+        steps = max(1, round(self.decay * num_steps)) if self.decay < 1 else int(self.decay)
+        if steps + self.warmup_steps(num_steps) > num_steps:
+            raise ValueError(
+                f"schedule.warmup and schedule.decay must fit into the run of {num_steps} steps, "
+                f"got {self.warmup_steps(num_steps)} + {steps}"
+            )
+        return steps
+
+    def build(self, optimizer: Optimizer, num_steps: int) -> LambdaLR:
+        """Make the schedule; see `Constant.build` for arguments and result.
+
+        Differs: it is transformers', for diffusers has none.
+        """
+        from transformers.optimization import get_wsd_schedule
+
+        return get_wsd_schedule(
+            optimizer,
+            num_warmup_steps=self.warmup_steps(num_steps),
+            num_decay_steps=self.decay_steps(num_steps),
+            num_training_steps=num_steps,
+            decay_type=self.shape,
+        )
+
+
 Schedule = Annotated[
-    Constant | Linear | Cosine | CosineRestarts | Polynomial, Field(discriminator="kind")
+    Constant | Linear | Cosine | CosineRestarts | Polynomial | WarmupStableDecay,
+    Field(discriminator="kind"),
 ]
