@@ -189,10 +189,21 @@ def test_texts_are_encoded_once_and_come_back(tmp_path):
     again = TextCache(folder=tmp_path, key="clip")
     assert list(again.build(texts, encode)) == [(5, 5)]
     assert again.read("bbb")["hidden"].shape == (7, 3)
-    assert again.read("bbb")["pooled"].item() == pytest.approx(1)
+    assert again.read("bbb")["pooled"].item() == 1
+    assert "bbb" in again and "cc" not in again
     assert again.read("")["hidden"].abs().max() == 0
     with pytest.raises(KeyError):
         TextCache(folder=tmp_path, key="other clip").read("a")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_text_comes_back_bit_for_bit(tmp_path, dtype):
+    values = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0)).to(dtype)
+    cache = TextCache(folder=tmp_path, key="clip")
+    list(cache.build(["a", "b", "c"], lambda texts: {"hidden": values}))
+    for text, row in zip("abc", values, strict=True):
+        found = TextCache(folder=tmp_path, key="clip").read(text)["hidden"]
+        assert found.dtype == dtype and torch.equal(found, row)
 
 
 def test_an_embedding_that_is_not_finite_names_its_caption(tmp_path):

@@ -9,6 +9,7 @@ from workbench.data.captions import (
     CaptionSettings,
     draw_caption,
     is_fixed,
+    is_prose,
     simulate,
     split_tags,
 )
@@ -67,6 +68,8 @@ def test_wildcards_choose_evenly_and_only_when_asked():
     for text in ("red hat", "blue hat"):
         assert abs(seen.count(text) / 3000 - 1 / 3) < 4 * sqrt(1 / 3 * 2 / 3 / 3000)
     assert set(seen) == {"red hat", "blue hat", "a big green hat", "a small green hat"}
+    assert draw("{{red|blue}} {a}", wildcards=True) == "{red|blue} a"  # a literal pair of braces
+    assert {draw("{a|{b|c}}", seed=s, wildcards=True) for s in range(40)} == {"a", "b", "c"}
     lines = {draw("first line\n\nsecond line", seed=s, wildcards=True) for s in range(30)}
     assert lines == {"first line", "second line"}
     assert draw("first\nsecond") == "first, second"  # none is lost in silence
@@ -129,3 +132,31 @@ def test_fixed_captions_are_those_whose_embedding_can_be_kept():
 
 def test_prose_with_another_separator():
     assert draw("one. two. three", separator=". ", tag_dropout=1, keep_tokens=1) == "one"
+
+
+def test_a_trigger_inside_tags_that_stay_together_is_not_doubled():
+    assert draw("zib;;;hat, b", trigger="zib") == "zib, hat, b"
+    assert draw(";;;a, b;;;") == "a, b"
+
+
+def test_dropping_whole_captions_takes_one_number_of_the_generator():
+    """A variant drawn ahead relies on it: what follows is the same, dropped or not."""
+    options = {"shuffle": True, "tag_dropout": 0.5}
+    kept = [draw("a, b, c, d, e", seed=s, caption_dropout=1e-9, **options) for s in range(20)]
+    some = [draw("a, b, c, d, e", seed=s, caption_dropout=0.5, **options) for s in range(20)]
+    assert all(text in ("", other) for text, other in zip(some, kept, strict=True))
+    assert "" in some and any(some)
+
+
+@pytest.mark.parametrize(
+    ("caption", "prose"),
+    [
+        ("a cat sitting on a table", True),
+        ("A red house, which stands on a hill, in the evening light.", True),
+        ("1girl, solo, looking at viewer, the legend of zelda", False),
+        ("zib, red hat", False),
+        ("", False),
+    ],
+)
+def test_sentences_are_told_from_tags(caption, prose):
+    assert is_prose(caption, CaptionSettings()) is prose

@@ -1,14 +1,17 @@
-"""Statistics and edits of a folder's captions."""
+"""Statistics of many captions, and edits of one."""
 
 from collections import Counter
 
 import pytest
-from PIL import Image
 
 from workbench.data.captions import CaptionSettings
-from workbench.data.dataset import DataSettings, index
-from workbench.data.tags import apply, co_occurrence, count_tags, edit_caption, plan_edit
-from workbench.store import FileRefused
+from workbench.data.tags import (
+    co_occurrence,
+    count_tags,
+    edit_caption,
+    join_caption,
+    prose_share,
+)
 
 SETTINGS = CaptionSettings()
 CAPTIONS = ["hat, blue, blue", "hat ||| red;;;round", "red, hat", ""]
@@ -50,34 +53,45 @@ def test_edits(caption, options, expected):
     assert edit_caption(caption, SETTINGS, **options) == expected
 
 
-@pytest.fixture
-def folder(tmp_path):
-    for number in range(3):
-        Image.new("RGB", (64, 64)).save(tmp_path / f"{number}.png")
-    (tmp_path / "0.txt").write_text("old, hat")
-    (tmp_path / "1.caption").write_text("old")
-    return tmp_path
+@pytest.mark.parametrize(
+    ("caption", "options", "expected"),
+    [
+        ("a, b", {"append": ["x"]}, "a, b, x"),
+        ("a, x, b", {"append": ["x"]}, "a, x, b"),
+        ("", {"append": ["x"]}, "x"),
+        ("a ||| b ||| c", {"append": ["x"]}, "a ||| b, x ||| c"),
+        ("a, b, c", {"rename": {"a": "x", "b": "x"}}, "x, c"),  # a merge
+        ("a;;;b, c", {"rename": {"b": "a"}}, "a, c"),
+        ("a;;;b;;;c, d", {"remove": ["b"]}, "a;;;c, d"),
+        ("a, b;;;c", {"remove": ["b"]}, "a, c"),
+    ],
+)
+def test_adding_and_merging(caption, options, expected):
+    assert edit_caption(caption, SETTINGS, **options) == expected
 
 
-def read(folder):
-    settings = {"subsets": [{"path": str(folder)}], "buckets": {"resolution": 64, "step": 16}}
-    return index(DataSettings.model_validate(settings))
+@pytest.mark.parametrize(
+    ("old", "mode", "expected"),
+    [
+        ("", "missing", "hat, red"),
+        ("blue", "missing", "blue"),
+        ("", "append", "hat, red"),
+        ("red, blue", "append", "red, blue, hat"),
+        ("red, blue", "prepend", "hat, red, blue"),
+        ("red, blue", "replace", "hat, red"),
+        ("a ||| b", "append", "a ||| b, hat, red"),
+        ("a|||b", "prepend", "a|||hat, red, b"),
+        ("a ||| b ||| c", "append", "a ||| b, hat, red ||| c"),
+        ("a ||| b ||| c", "prepend", "a ||| hat, red, b ||| c"),
+        ("one\nred", "append", "one, hat, red\nred, hat"),
+        ("hat;;;blue", "append", "hat;;;blue, red"),
+    ],
+)
+def test_what_a_model_found_joins_a_caption(old, mode, expected):
+    found = ["hat", "red", "never", "hat"]
+    assert join_caption(old, found, SETTINGS, mode=mode, exclude=["never"]) == expected
 
 
-def test_an_edit_is_planned_then_written_where_the_captions_are(folder):
-    changes = plan_edit(read(folder), rename={"old": "new"}, prepend=["zib"])
-    assert [(c.path.name, c.before, c.after) for c in changes] == [
-        ("0.txt", "old, hat", "zib, new, hat"),
-        ("1.caption", "old", "zib, new"),
-        ("2.txt", "", "zib"),
-    ]
-    assert (folder / "0.txt").read_text() == "old, hat"  # nothing yet
-    assert apply(changes) == 3
-    assert [r.caption for r in read(folder).records] == ["zib, new, hat", "zib, new", "zib"]
-    assert plan_edit(read(folder), rename={"old": "new"}, prepend=["zib"]) == []
-
-
-def test_a_drawn_world_cannot_be_edited():
-    settings = {"subsets": [{"path": "critters:world", "num_images": 3}]}
-    with pytest.raises(FileRefused, match="cannot be edited"):
-        plan_edit(index(DataSettings.model_validate(settings)), prepend=["zib"])
+def test_the_share_of_sentences():
+    assert prose_share(["a cat sitting on a table", "hat, red", ""], SETTINGS) == 0.5
+    assert prose_share([], SETTINGS) == 0

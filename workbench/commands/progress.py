@@ -189,6 +189,8 @@ class EventView:
             f"{event.num_images} images{held_out}, {event.total_steps} steps on {event.device} "
             f"in {event.precision}"
         )
+        if event.captions:
+            self._bar.line(event.captions)
 
     def _resumed(self, event: Any) -> None:
         self._total_steps = event.total_steps

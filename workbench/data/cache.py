@@ -1,8 +1,9 @@
 """Latents and text embeddings computed once, keyed by what they were computed from.
 
-Both lie in a few safetensors shards of float16. A key is a hash of the picture's content, its crop
-and the encoder, never a file name, so that an edited picture is encoded again and a renamed one
-is not. A shard appears whole or not at all; a build that was interrupted encodes what is missing.
+Both lie in a few safetensors shards: latents in float16, text in its encoder's own precision, so
+that what is read equals what would be encoded, bit for bit. A key is a hash of the picture's
+content, its crop and the encoder, never a file name, so that an edited picture is encoded again and
+a renamed one is not. A shard appears whole or not at all; an interrupted build goes on.
 """
 
 import hashlib
@@ -23,12 +24,16 @@ from workbench.store import FileRefused
 if TYPE_CHECKING:
     from workbench.data.dataset import Dataset
 
-__all__ = ["CacheSettings", "LatentCache", "TextCache"]
+__all__ = ["CacheSettings", "LatentCache", "LatentNotFinite", "TextCache"]
 
 VERSION = "1"  # part of every key: raise it when pixels or storage change
 ITEMS_PER_SHARD = 512  # what an interrupted build can lose
 BYTES_PER_SHARD = 256 << 20
 LOOKAHEAD = 2  # batches decoded while one is encoded
+
+
+class LatentNotFinite(FileRefused):
+    """A cached latent is NaN or infinite; the picture is named, and nothing is put in its place."""
 
 
 class CacheSettings(Settings):
@@ -109,14 +114,14 @@ def _entry(*parts: object) -> str:
     return hashlib.sha256(json.dumps([VERSION, *parts]).encode()).hexdigest()[:32]
 
 
-def _half(tensor: Tensor, *, label: str, encoder: str) -> Tensor:
-    """One entry in float16, refused by name unless finite: a zero in its place would train."""
-    half = tensor.detach().to("cpu", torch.float16)
-    if not torch.isfinite(half).all():
+def _finite(tensor: Tensor, dtype: torch.dtype, *, label: str, encoder: str) -> Tensor:
+    """One entry to store, refused by name unless finite: a zero in its place would train."""
+    stored = tensor.detach().to("cpu", dtype)
+    if not torch.isfinite(stored).all():
         finite = bool(torch.isfinite(tensor).all())
         problem = f"reaches {tensor.abs().max():.3g}" if finite else "is NaN or infinite"
         raise FileRefused(f"{label}: {encoder} {problem}; run that model in float32 or bfloat16")
-    return half
+    return stored
 
 
 class LatentCache:
@@ -205,7 +210,7 @@ class LatentCache:
         tensors = self._shards.read(self._key(index, flipped))
         if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
             path = self._shards.places[self._key(index, flipped)][0]
-            raise FileRefused(
+            raise LatentNotFinite(
                 f"{self._label(index)}: its latent in {path} is NaN or infinite; delete that file"
             )
         return tensors["mean"].float(), tensors["std"].float()
@@ -254,7 +259,10 @@ class LatentCache:
             for index, mean, std in zip(batch, means, stds, strict=True):
                 label = self._label(index)
                 parts = {"mean": mean, "std": std}
-                halves = {k: _half(v, label=label, encoder="its latent") for k, v in parts.items()}
+                halves = {
+                    name: _finite(part, torch.float16, label=label, encoder="its latent")
+                    for name, part in parts.items()
+                }
                 self._shards.add(self._key(index, flipped), halves)
 
     def _label(self, index: int) -> str:
@@ -308,11 +316,13 @@ class TextCache:
                     encoded = encode(batch)
                 for row, text in enumerate(batch):
                     label = f"caption {text!r}"
-                    halves = {
-                        name: _half(tensor[row], label=label, encoder="its embedding")
+                    rows = {
+                        name: _finite(
+                            tensor[row], tensor.dtype, label=label, encoder="its embedding"
+                        )
                         for name, tensor in encoded.items()
                     }
-                    self._shards.add(self._key(text), halves)
+                    self._shards.add(self._key(text), rows)
                 done += len(batch)
                 yield done, len(texts)
         finally:
@@ -324,12 +334,14 @@ class TextCache:
         Args:
             caption: one of the texts that were built.
         Returns:
-            Named tensors without the batch dimension, float32.
+            Named tensors without the batch dimension, as they were encoded.
         Raises:
             KeyError: the text was never built.
         """
-        tensors = self._shards.read(self._key(caption))
-        return {name: tensor.float() for name, tensor in tensors.items()}
+        return self._shards.read(self._key(caption))
+
+    def __contains__(self, caption: str) -> bool:
+        return self._key(caption) in self._shards.places
 
     def _key(self, caption: str) -> str:
-        return _entry("text", caption, self.key)
+        return _entry("text, as encoded", caption, self.key)

@@ -16,14 +16,20 @@ __all__ = [
     "CaptionSettings",
     "Simulation",
     "draw_caption",
+    "is_dropped",
     "is_fixed",
+    "is_prose",
     "simulate",
     "split_tags",
+    "vary",
 ]
 
 KEEP_MARK = "|||"  # fixed head ||| flexible tags ||| fixed tail
 TOGETHER_MARK = ";;;"  # tags joined by it are shuffled and dropped as one
 _WILDCARD = re.compile(r"\{([^{}]*)\}")
+_LITERAL = re.compile(r"\{\{([^{}]*)\}\}")  # not "{a|{b|c}}", which is one wildcard in another
+_OPEN, _CLOSE = "\ue000", "\ue001"  # stand in for literal braces; no text holds these letters
+PROSE_WORDS = 4  # a tag has one to three words, a sentence between two commas has more
 
 
 class CaptionSettings(Settings):
@@ -62,8 +68,21 @@ class CaptionSettings(Settings):
         1, ge=0, unit="tags", help="flexible tags that take part at the start of the warm-up"
     )
     wildcards: bool = setting(
-        False, help="draw one of `{red|blue}`, and one line of a caption of several lines"
+        False,
+        help="draw one of `{red|blue}`, and one of a caption's lines; `{{red}}` stays `{red}`",
     )
+    variants: int | None = setting(
+        None,
+        ge=1,
+        le=10_000,
+        help="draws of each picture's caption, made ahead and shown in turn, so that their "
+        "embeddings can be cached; absent: a new draw each time, encoded in each step",
+    )
+
+    @property
+    def drops_whole(self) -> bool:
+        """Whether whole captions, triggers included, are left out now and then."""
+        return self.caption_dropout > 0 or self.caption_dropout_every_epochs is not None
 
 
 def draw_caption(
@@ -92,11 +111,47 @@ def draw_caption(
         Differs: trigger and class word are tags of their own and do not count as kept tags;
         `|||` is always taken out; all lines of a caption are read, not the first alone.
     """
+    if is_dropped(settings, rng=rng, epoch=epoch):
+        return ""
+    return vary(caption, settings, rng=rng, trigger=trigger, class_word=class_word, step=step)
+
+
+def is_dropped(settings: CaptionSettings, *, rng: random.Random, epoch: int = 0) -> bool:
+    """Decide whether a showing goes without its caption, trigger included.
+
+    Args:
+        settings: how captions vary.
+        rng: one number is taken from it where there is a rate.
+        epoch: counted from 0.
+    Returns:
+        True where the model sees "".
+    """
+    by_chance = settings.caption_dropout > 0 and rng.random() < settings.caption_dropout
     every = settings.caption_dropout_every_epochs
-    if every and (epoch + 1) % every == 0:
-        return ""
-    if settings.caption_dropout and rng.random() < settings.caption_dropout:
-        return ""
+    return by_chance or (every is not None and (epoch + 1) % every == 0)
+
+
+def vary(
+    caption: str,
+    settings: CaptionSettings,
+    *,
+    rng: random.Random,
+    trigger: str | None = None,
+    class_word: str | None = None,
+    step: int = 0,
+) -> str:
+    """Make the text of a showing whose caption is not dropped as a whole; see `draw_caption`.
+
+    Args:
+        caption: text of the image.
+        settings: how it varies.
+        rng: source of all randomness.
+        trigger: tag put first.
+        class_word: tag put after it.
+        step: optimizer step, for the warm-up.
+    Returns:
+        The caption; "" where every tag was dropped and there is no trigger.
+    """
     head, flexible, tail = _parts(_one_text(caption, settings, rng), settings)
     first = [tag for words in (trigger, class_word) if words for tag in _split(words, settings)]
     flexible = flexible[: _num_warm(len(flexible), settings, step)]
@@ -104,8 +159,9 @@ def draw_caption(
         rng.shuffle(flexible)
     if settings.tag_dropout:
         flexible = [tag for tag in flexible if rng.random() >= settings.tag_dropout]
-    rest = [tag for tag in (*head, *flexible, *tail) if tag not in first]
-    return settings.separator.join([*first, *rest]).replace(TOGETHER_MARK, settings.separator)
+    joined = settings.separator.join([*head, *flexible, *tail])
+    rest = _split(joined.replace(TOGETHER_MARK, settings.separator), settings)
+    return settings.separator.join([*first, *(tag for tag in rest if tag not in first)])
 
 
 def is_fixed(settings: CaptionSettings) -> bool:
@@ -134,6 +190,19 @@ def split_tags(caption: str, settings: CaptionSettings) -> list[str]:
     for mark in (KEEP_MARK, TOGETHER_MARK):
         caption = caption.replace(mark, settings.separator)
     return _split(_one_line(caption, settings), settings)
+
+
+def is_prose(caption: str, settings: CaptionSettings) -> bool:
+    """Tell sentences from tag lists: dropping "tags" out of a sentence leaves broken sentences.
+
+    Args:
+        caption: text of an image.
+        settings: for the separator.
+    Returns:
+        True where what stands between two separators has four words or more on average.
+    """
+    tags = split_tags(caption, settings)
+    return bool(tags) and sum(len(tag.split()) for tag in tags) >= PROSE_WORDS * len(tags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +268,10 @@ def _one_text(caption: str, settings: CaptionSettings, rng: random.Random) -> st
         return _one_line(caption, settings)
     lines = [line for line in caption.splitlines() if line.strip()]
     text = rng.choice(lines) if lines else ""
+    text = _LITERAL.sub(rf"{_OPEN}\1{_CLOSE}", text)
     while (drawn := _WILDCARD.sub(lambda m: rng.choice(m[1].split("|")), text)) != text:
         text = drawn
-    return text
+    return text.replace(_OPEN, "{").replace(_CLOSE, "}")
 
 
 def _one_line(caption: str, settings: CaptionSettings) -> str:

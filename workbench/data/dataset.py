@@ -2,27 +2,28 @@
 
 import hashlib
 import io
-from bisect import bisect_right
+import random
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from PIL import Image
 
 from workbench import store
 from workbench.critters.draw import world
-from workbench.data.augment import AugmentSettings, fit
+from workbench.data.augment import AugmentSettings, Look, fit, look, recolour
 from workbench.data.buckets import BucketSettings, Placement
 from workbench.data.cache import CacheSettings
-from workbench.data.captions import CaptionSettings, draw_caption
+from workbench.data.captions import CaptionSettings, draw_caption, is_dropped, vary
+from workbench.data.joining import joined, nothing_usable, without_box
+from workbench.data.masks import Mask, MaskSettings
+from workbench.data.priors import balance, class_word, wordless
 from workbench.data.reading import read_subset
 from workbench.data.sources import open_archive
 from workbench.data.subsets import (
     WORLD,
-    Computed,
     Record,
     SetAside,
     Subset,
@@ -35,7 +36,6 @@ from workbench.settings import Settings, SettingsError, setting
 __all__ = ["DataSettings", "Dataset", "Record", "SetAside", "Subset", "index", "split"]
 
 MIN_TO_HOLD_OUT = 20  # below, every picture is needed for training
-T = TypeVar("T")
 
 
 class DataSettings(Settings):
@@ -45,6 +45,7 @@ class DataSettings(Settings):
     captions: CaptionSettings = setting(CaptionSettings(), help="how captions vary")
     buckets: BucketSettings = setting(BucketSettings(), help="sizes that pictures are trained at")
     augment: AugmentSettings = setting(AugmentSettings(), help="how pictures vary")
+    masks: MaskSettings = setting(MaskSettings(), help="which part of each picture counts")
     cache: CacheSettings = setting(CacheSettings(), help="what is computed once and kept")
     holdout: float = setting(
         0.1,
@@ -64,6 +65,7 @@ class Dataset:
         records: Sequence[Record],
         placements: Sequence[Placement],
         repeats: Sequence[int],
+        masks: Sequence[Mask | None] | None = None,
         set_aside: tuple[SetAside, ...] = (),
         notes: tuple[str, ...] = (),
     ) -> None:
@@ -72,6 +74,7 @@ class Dataset:
         self.records = records
         self.placements = placements
         self.repeats = repeats
+        self.masks = [None] * len(records) if masks is None else masks
         self.set_aside = set_aside
         self.notes = notes
 
@@ -100,6 +103,46 @@ class Dataset:
         size = (record.width, record.height)
         return world_record(subset, record.subset, number=number, size=size)
 
+    @cached_property
+    def priors(self) -> frozenset[int]:
+        """Indices of the pictures that preserve the prior."""
+        if not any(subset.is_prior for subset in self.settings.subsets):
+            return frozenset()  # without asking every picture of a drawn world
+        pairs = enumerate(self.records)
+        return frozenset(index for index, record in pairs if self._subset(record).is_prior)
+
+    def loss_weights(self, indices: Sequence[int]) -> list[float] | None:
+        """How much some pictures count in the loss.
+
+        Args:
+            indices: of their records.
+        Returns:
+            The loss weight of each one's subset; None where all subsets count alike.
+        """
+        if all(subset.loss_weight == 1 for subset in self.settings.subsets):
+            return None
+        return [self._subset(self.records[index]).loss_weight for index in indices]
+
+    def mask(
+        self, index: int, *, flipped: bool = False, placement: Placement | None = None
+    ) -> torch.Tensor | None:
+        """How much of each place of a picture is to be learnt.
+
+        Args:
+            index: of its record.
+            flipped: mirrored, after the crop.
+            placement: of a showing; its own when left out.
+        Returns:
+            Shares in [0, 1], (height / 8, width / 8) of its bucket; None where all of it is.
+        Raises:
+            FileRefused: the mask is gone or damaged since it was indexed.
+        """
+        mask = self.masks[index]
+        if mask is None:
+            return None
+        shares = mask.shares(placement or self.placements[index])
+        return shares.flip(-1) if flipped else shares
+
     def open(self, record: Record) -> Image.Image:
         """Decode a picture.
 
@@ -127,18 +170,42 @@ class Dataset:
             )
         return rgb
 
-    def pixels(self, index: int, *, flipped: bool = False, epoch: int = 0) -> torch.Tensor:
+    def look(self, index: int, *, seed: int, epoch: int = 0, repeat: int = 0) -> Look:
+        """Draw crop and colours of one showing of a picture.
+
+        Args:
+            index: of its record.
+            seed: the run's.
+            epoch: counted from 0.
+            repeat: which of the picture's showings in this epoch, from 0.
+        Returns:
+            The look; that of `placements[index]` where nothing varies.
+        """
+        augment, placement = self.settings.augment, self.placements[index]
+        if not augment.changes_pixels:
+            return Look(placement)
+        rng = python_random(seed, "look", epoch, index, repeat)
+        return look(augment, placement, rng, box=self.records[index].box)
+
+    def pixels(
+        self, index: int, *, flipped: bool = False, epoch: int = 0, look: Look | None = None
+    ) -> torch.Tensor:
         """A picture as the autoencoder takes it.
 
         Args:
             index: of its record.
-            flipped: mirrored.
+            flipped: mirrored, after the crop.
             epoch: counted from 0; matters to a drawn world.
+            look: crop and colours of a showing; its own when left out.
         Returns:
             Pixels in [-1, 1], float32, (3, H, W) of its bucket.
         """
         record = self.record(index, epoch=epoch)
-        return fit(self.open(record), self.placements[index], flipped=flipped)
+        placement = look.placement if look else self.placements[index]
+        pixels = fit(self.open(record), placement, flipped=flipped)
+        if look is None or not look.recoloured:
+            return pixels
+        return recolour(pixels, hue=look.hue, saturation=look.saturation, gamma=look.gamma)
 
     def caption(
         self, index: int, *, seed: int, epoch: int = 0, repeat: int = 0, step: int = 0
@@ -154,16 +221,40 @@ class Dataset:
         Returns:
             The text that the model sees.
         """
-        record = self.record(index, epoch=epoch)
-        return draw_caption(
+        settings = self.settings.captions
+        rng = python_random(seed, "caption", epoch, index, repeat)
+        if is_dropped(settings, rng=rng, epoch=epoch):
+            return ""
+        if settings.variants is not None and not self.is_drawn:
+            repeats = self.repeats[index]
+            number = (epoch * repeats + repeat) % settings.variants
+            return self._variant(index, number, seed=seed, step=step)
+        return self._vary(self.record(index, epoch=epoch), rng, step=step)
+
+    def _variant(self, index: int, number: int, *, seed: int, step: int) -> str:
+        """One of the draws made ahead: what showing `number` of the picture would see anyway."""
+        epoch, repeat = divmod(number, self.repeats[index])
+        rng = python_random(seed, "caption", epoch, index, repeat)
+        is_dropped(self.settings.captions, rng=rng)  # takes the number that it took in the showing
+        return self._vary(self.records[index], rng, step=step)
+
+    def _vary(self, record: Record, rng: random.Random, *, step: int) -> str:
+        trigger, word = self._words(record)
+        return vary(
             record.caption,
             self.settings.captions,
-            rng=python_random(seed, "caption", epoch, index, repeat),
-            trigger=self._subset(record).trigger,
-            class_word=self._subset(record).class_word,
+            rng=rng,
+            trigger=trigger,
+            class_word=word,
             step=step,
-            epoch=epoch,
         )
+
+    def _words(self, record: Record) -> tuple[str | None, str | None]:
+        """Trigger and class word put before a caption; that of a prior picture stands alone."""
+        subset = self._subset(record)
+        if not subset.is_prior:
+            return subset.trigger, subset.class_word
+        return None, None if record.caption else class_word(subset, self.settings.subsets)
 
     def plain_caption(self, index: int) -> str:
         """A picture's caption with its trigger and with nothing shuffled or dropped.
@@ -176,31 +267,36 @@ class Dataset:
         record = self.records[index]
         varied = self.settings.captions
         still = CaptionSettings(separator=varied.separator, wildcards=varied.wildcards)
-        return draw_caption(
-            record.caption,
-            still,
-            rng=python_random(0, "plain caption", index),
-            trigger=self._subset(record).trigger,
-            class_word=self._subset(record).class_word,
-        )
+        trigger, word = self._words(record)
+        rng = python_random(0, "plain caption", index)
+        return draw_caption(record.caption, still, rng=rng, trigger=trigger, class_word=word)
 
-    def texts(self) -> list[str]:
-        """All texts that training can ask for where captions are fixed (`captions.is_fixed`).
+    def texts(self, indices: Sequence[int] | None = None, *, seed: int = 0) -> list[str]:
+        """All texts that training and validation can ask for, so that they can be encoded once.
 
+        Args:
+            indices: of the pictures trained on, whose variants are drawn; all when left out.
+            seed: the run's.
         Returns:
-            Distinct texts in order; "" is among them where whole captions are dropped.
+            Distinct texts in order: plain captions, "" where whole captions are dropped, and the
+            variants made ahead. Other draws, and those of the warm-up, are not among them.
         """
         settings = self.settings.captions
-        drops = settings.caption_dropout > 0 or settings.caption_dropout_every_epochs is not None
-        texts = map(self.plain_caption, range(len(self)))
-        return list(dict.fromkeys([*texts, *([""] if drops else [])]))
+        texts = dict.fromkeys(map(self.plain_caption, range(len(self))))
+        if settings.drops_whole:
+            texts[""] = None
+        for index in range(len(self)) if indices is None else indices:
+            for number in range(settings.variants or 0):
+                text = self._variant(index, number, seed=seed, step=settings.warmup_steps)
+                texts[text] = None
+        return list(texts)
 
     def fingerprint(self) -> str:
         """What a resumed run compares to see whether the pictures or captions have changed.
 
         Returns:
-            SHA-256 over names, sizes, captions, repeats and placements, 64 hex digits; a drawn
-            world counts by its settings, and a folder may have moved.
+            SHA-256 over names, sizes, captions, repeats, placements and masks, 64 hex digits; a
+            drawn world counts by its settings, and a folder may have moved.
         """
         digest = hashlib.sha256()
         for subset in self.settings.subsets:
@@ -210,6 +306,9 @@ class Dataset:
             for record, placement in zip(self.records, self.placements, strict=True):
                 if record.number is None:
                     digest.update(repr((replace(record, path=None), placement)).encode())
+                    digest.update(repr(record.box).encode() if record.box else b"")
+        for mask in filter(None, self.masks):
+            digest.update(mask.cells.numpy().tobytes())
         return digest.hexdigest()
 
     def content_hash(self, record: Record) -> str:
@@ -250,19 +349,20 @@ def split(dataset: Dataset, holdout: float, *, seed: int) -> tuple[list[int], li
 
     Args:
         dataset: all pictures.
-        holdout: share held out; nothing is held out below 20 pictures.
+        holdout: share held out of what is no prior; nothing is held out below 20 pictures.
         seed: the run's.
     Returns:
         Indices to train on and indices held out, each in rising order.
     """
-    count = len(dataset)
-    num_held = round(count * holdout) if count >= MIN_TO_HOLD_OUT else 0
-    order = torch.randperm(count, generator=generator(seed, "holdout")).tolist()
-    return sorted(order[num_held:]), sorted(order[:num_held])
+    concept = [index for index in range(len(dataset)) if index not in dataset.priors]
+    num_held = round(len(concept) * holdout) if len(concept) >= MIN_TO_HOLD_OUT else 0
+    order = torch.randperm(len(concept), generator=generator(seed, "holdout")).tolist()
+    held = {concept[place] for place in order[:num_held]}
+    return [index for index in range(len(dataset)) if index not in held], sorted(held)
 
 
 def index(settings: DataSettings) -> Dataset:
-    """Find all pictures of all subsets and place them in buckets; reads headers, decodes nothing.
+    """Find all pictures of all subsets and place them in buckets; masks alone are decoded.
 
     Args:
         settings: subsets and bucket sizes.
@@ -275,46 +375,23 @@ def index(settings: DataSettings) -> Dataset:
     if not settings.subsets:
         raise SettingsError("data.subsets must name at least one folder, .zip or critters:world")
     readings = [
-        read_subset(subset, position, settings.buckets)
+        read_subset(subset, position, settings.buckets, masks=settings.masks)
         for position, subset in enumerate(settings.subsets)
     ]
     set_aside = tuple(item for reading in readings for item in reading.set_aside)
     notes = tuple(note for reading in readings for note in reading.notes)
+    if settings.augment.crop == "box":
+        notes += without_box(readings)
+    notes += balance(settings.subsets, [sum(reading.repeats) for reading in readings])
+    notes += wordless(settings.subsets, [reading.records for reading in readings])
     if not any(reading.records for reading in readings):
-        raise SettingsError(_nothing_usable(settings, set_aside, notes))
+        raise SettingsError(nothing_usable(settings.subsets, set_aside, notes))
     return Dataset(
         settings,
-        records=_joined([reading.records for reading in readings]),
-        placements=_joined([reading.placements for reading in readings]),
-        repeats=_joined([reading.repeats for reading in readings]),
+        records=joined([reading.records for reading in readings]),
+        placements=joined([reading.placements for reading in readings]),
+        repeats=joined([reading.repeats for reading in readings]),
+        masks=joined([reading.masks for reading in readings]),
         set_aside=set_aside,
         notes=notes,
     )
-
-
-def _joined(parts: list[Sequence[T]]) -> Sequence[T]:
-    """One sequence of several; plain lists are copied, drawn worlds stay computed."""
-    if len(parts) == 1:
-        return parts[0]
-    if all(isinstance(part, list) for part in parts):
-        return [item for part in parts for item in part]
-    ends = list(accumulate(map(len, parts)))
-
-    def make(position: int) -> T:
-        part = bisect_right(ends, position)
-        return parts[part][position - ends[part] + len(parts[part])]
-
-    return Computed(ends[-1], make)
-
-
-def _nothing_usable(
-    settings: DataSettings, set_aside: tuple[SetAside, ...], notes: tuple[str, ...]
-) -> str:
-    paths = ", ".join(subset.path for subset in settings.subsets)
-    lines = [f"no usable picture in {paths}: {len(set_aside)} files were set aside"]
-    if not set_aside:
-        lines = [f"no picture in {paths}: put .png, .jpg or .webp files there, or name another"]
-    # Reasons differ in their numbers; the first few files say what is wrong.
-    lines += [f"  {item.name!a}: {item.reason}" for item in set_aside[:5]]
-    lines += [f"  and {len(set_aside) - 5} more"] if len(set_aside) > 5 else []
-    return "\n".join([*lines, *(f"  note: {note}" for note in notes)])

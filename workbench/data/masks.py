@@ -231,10 +231,10 @@ class MaskReader:
         if not self._coverages:
             return left
         some, total = self._coverages, len(self._coverages) + self._num_whole
-        whole = f"; those without one ({self._num_whole}) are learnt whole"
+        rest = f"; those without one ({self._num_whole}) are learnt whole" if self._num_whole else ""
         notes = [
             f"masks: {len(some)} of {total} pictures have one, and {sum(some) / len(some):.0%} of "
-            f"their area is learnt ({min(some):.0%} to {max(some):.0%}){whole * (self._num_whole > 0)}"
+            f"their area is learnt ({min(some):.0%} to {max(some):.0%}){rest}"
         ]
         if self._white:
             named = ", ".join(map(shown, self._white[:NUM_NAMED]))

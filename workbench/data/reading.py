@@ -9,7 +9,9 @@ from workbench import store
 from workbench.critters.concepts import CONCEPTS, PRIOR, write_concept
 from workbench.critters.draw import WORLD_SIZES
 from workbench.data import sources
+from workbench.data.augment import Box
 from workbench.data.buckets import BucketSettings, Placement, place, why_excluded
+from workbench.data.masks import Mask, MaskReader, MaskSettings
 from workbench.data.sources import Files, shown
 from workbench.data.subsets import (
     WORLD,
@@ -33,17 +35,25 @@ class Reading:
     records: Sequence[Record] = field(default_factory=list)
     placements: Sequence[Placement] = field(default_factory=list)
     repeats: Sequence[int] = field(default_factory=list)  # apart, since drawn records cost time
+    masks: Sequence[Mask | None] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def read_subset(subset: Subset, position: int, buckets: BucketSettings) -> Reading:
-    """Find a subset's pictures and captions from names and headers alone.
+def read_subset(
+    subset: Subset,
+    position: int,
+    buckets: BucketSettings,
+    *,
+    masks: MaskSettings,
+) -> Reading:
+    """Find a subset's pictures and captions from names and headers alone; masks are decoded.
 
     Args:
         subset: what to read.
         position: of the subset in the recipe, for errors.
         buckets: sizes to place the pictures at.
+        masks: where masks come from.
     Returns:
         Its records; files that cannot be used are set aside.
     Raises:
@@ -61,7 +71,13 @@ def read_subset(subset: Subset, position: int, buckets: BucketSettings) -> Readi
     files = sources.open_files(path, setting=f"{prefix}.path", recursive=subset.recursive)
     whole = path.resolve()
     root_name = whole.stem if whole.is_file() else whole.name
-    reader = _Reader(subset, position, buckets, files=files, root_name=root_name)
+    reader = _Reader(
+        subset,
+        position,
+        buckets,
+        captions=_Captions(subset, files, root_name),
+        masks=MaskReader(masks, files),
+    )
     for name in files.names:
         reader.take(name)
     return reader.finish(prefix)
@@ -93,6 +109,7 @@ def _read_world(subset: Subset, position: int, buckets: BucketSettings) -> Readi
         Computed(count, record),
         Computed(count, lambda index: placements[index % len(placements)]),
         Computed(count, lambda index: subset.repeats),
+        [None] * count,
         notes=[f"{WORLD}: {count:,} new pictures are drawn in each epoch"],
     )
 
@@ -103,14 +120,14 @@ class _Captions:
     def __init__(self, subset: Subset, files: Files, root_name: str) -> None:
         self.subset, self.files, self.root_name = subset, files, root_name
         self.names = set(files.names)
-        self.listed: dict[str, str] = {}
+        self.listed: dict[str, sources.Listed] = {}
         self.folders: Counter[str] = Counter()
         self.without: Counter[str] = Counter()  # what became of pictures without a caption
-        self.num_several = 0
+        self.num_several = self.num_bare = 0
         if subset.captions_from in ("auto", "metadata"):
             for name in files.names:
                 if name.rpartition("/")[2] in sources.METADATA_NAMES:
-                    self.listed |= sources.metadata_captions(files, name)
+                    self.listed |= sources.metadata(files, name)
 
     def repeats(self, name: str) -> tuple[int, str]:
         """Repeats and words of the nearest folder named `10_name`; 1 and "" without one."""
@@ -131,7 +148,9 @@ class _Captions:
             self.without["set aside"] += 1
             raise FileRefused("it has no caption, and missing_caption is exclude")
         else:
-            self.without["shown with their trigger alone"] += 1
+            word = "class word" if self.subset.is_prior else "trigger"
+            self.without[f"shown with their {word} alone"] += 1
+            self.num_bare += 1
         return folder_words
 
     def _written(self, name: str) -> str:
@@ -139,7 +158,8 @@ class _Captions:
         if self.subset.captions_from in ("auto", "files"):
             stem = name[: -len(Path(name).suffix)]
             found = [stem + x for x in sources.CAPTION_EXTENSIONS if stem + x in self.names]
-            self.num_several += len(found) > 1 or bool(found and name in self.listed)
+            listed = name in self.listed and self.listed[name].caption
+            self.num_several += len(found) > 1 or bool(found and listed)
             if found:
                 with self.files.open(found[0]) as file:
                     data = file.read()
@@ -147,7 +167,18 @@ class _Captions:
                     return sources.decode_caption(data)
                 except ValueError as error:
                     raise FileRefused(f"its caption {shown(found[0])} {error}") from None
-        return self.listed.get(name, "")
+        return self.listed[name].caption if name in self.listed else ""
+
+    def box(self, name: str, size: tuple[int, int]) -> Box | None:
+        """What a crop should hold: from the metadata, else from a file name as kohya writes it."""
+        listed = self.listed[name].box if name in self.listed else None
+        box = listed or sources.kohya_box(name)
+        if box is None or _overlaps(box, size):
+            return box
+        if listed is None:
+            return None  # four numbers that mean something else
+        numbers = ", ".join(f"{number:g}" for number in listed)
+        raise FileRefused(f"its box ({numbers}) lies outside its {size[0]} x {size[1]} px")
 
     def notes(self) -> list[str]:
         """What the user should know about the captions."""
@@ -166,6 +197,11 @@ class _Captions:
         return notes
 
 
+def _overlaps(box: Box, size: tuple[int, int]) -> bool:
+    sides = zip(box[:2], box[2:], size, strict=True)
+    return all(start < length and start + extent > 0 for start, extent, length in sides)
+
+
 class _Reader:
     """Goes through the files of one subset, one name at a time."""
 
@@ -175,23 +211,26 @@ class _Reader:
         position: int,
         buckets: BucketSettings,
         *,
-        files: Files,
-        root_name: str,
+        captions: _Captions,
+        masks: MaskReader,
     ) -> None:
-        self.subset, self.position, self.buckets, self.files = subset, position, buckets, files
-        self.captions = _Captions(subset, files, root_name)
+        self.subset, self.position, self.buckets = subset, position, buckets
+        self.captions, self.masks, self.files = captions, masks, captions.files
         self.records: list[Record] = []
         self.placements: list[Placement] = []
+        self.found_masks: list[Mask | None] = []
         self.others: Counter[str] = Counter()
         self.modes: Counter[str] = Counter()
         self.num_animated = 0
         self.set_aside = [
             SetAside(name, "listed in the metadata, but there is no such file")
             for name in sorted(self.captions.listed.keys() - self.captions.names)
-        ]
+        ] + masks.set_aside()
 
     def take(self, name: str) -> None:
         """Use one file, set it aside, or count it as something else than a picture."""
+        if self.masks.is_mask(name):
+            return
         suffix = Path(name).suffix.lower()
         if suffix not in store.IMAGE_EXTENSIONS:
             known = suffix in sources.CAPTION_EXTENSIONS
@@ -213,12 +252,16 @@ class _Reader:
         placement = place(*size, self.buckets)
         if reason := why_excluded(placement, self.buckets):
             raise FileRefused(f"{size[0]} x {size[1]} px: {reason}")
+        box = self.captions.box(name, size)
         repeats, folder_words = self.captions.repeats(name)
         caption = self.captions.words(name, folder_words)
         path = self.files.path(name)
         member = None if path else name
         repeats *= self.subset.repeats
-        self.records.append(Record(name, path, member, *size, caption, self.position, repeats))
+        self.found_masks.append(self.masks.read(name, size, placement))
+        self.records.append(
+            Record(name, path, member, *size, caption, self.position, repeats, box=box)
+        )
         self.placements.append(placement)
         if header.mode != "RGB":
             self.modes[header.mode] += 1
@@ -244,15 +287,18 @@ class _Reader:
 
     def finish(self, prefix: str) -> Reading:
         """Turn the counts into notes, and refuse missing captions where that is the policy."""
-        missing = self.captions.without["shown with their trigger alone"]
+        missing = self.captions.num_bare
         if missing and self.subset.missing_caption == "refuse":
             raise SettingsError(
                 f"{prefix}: {missing} of {len(self.records)} pictures have no caption; write them, "
                 f"or set {prefix}.missing_caption to keep or exclude"
             )
-        notes = [*self.files.notes, *self.captions.notes(), *self._image_notes()]
+        notes = [*self.files.notes, *self.captions.notes(), *self.masks.notes()]
+        notes += self._image_notes()
         repeats = [record.repeats for record in self.records]
-        return Reading(self.records, self.placements, repeats, self.set_aside, notes)
+        return Reading(
+            self.records, self.placements, repeats, self.found_masks, self.set_aside, notes
+        )
 
     def _image_notes(self) -> list[str]:
         notes = [

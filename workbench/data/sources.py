@@ -3,14 +3,16 @@
 import csv
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 from workbench import store
+from workbench.data.augment import Box
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
@@ -18,10 +20,12 @@ __all__ = [
     "CAPTION_EXTENSIONS",
     "METADATA_NAMES",
     "Files",
+    "Listed",
     "decode_caption",
+    "kohya_box",
     "kohya_folder",
     "looks_cut_short",
-    "metadata_captions",
+    "metadata",
     "open_files",
     "shown",
 ]
@@ -29,7 +33,16 @@ __all__ = [
 CAPTION_EXTENSIONS = (".txt", ".caption")
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
 CAPTION_COLUMNS = ("text", "caption", "prompt")
+BOX_COLUMNS = ("box", "objects")
 _KOHYA = re.compile(r"^([1-9]\d{0,2})_(.+)$")
+_KOHYA_BOX = re.compile(r"_(\d{4})_(\d{4})_(\d{4})_(\d{4})$")
+
+
+class Listed(NamedTuple):
+    """What a metadata file says of one picture."""
+
+    caption: str
+    box: Box | None = None
 
 
 class Files(Protocol):
@@ -159,14 +172,15 @@ def decode_caption(data: bytes) -> str:
     return text.strip()
 
 
-def metadata_captions(files: Files, name: str) -> dict[str, str]:
+def metadata(files: Files, name: str) -> dict[str, Listed]:
     """Read a Hugging Face imagefolder's metadata.jsonl or metadata.csv.
 
     Args:
         files: folder or zip that holds it.
         name: of the metadata file.
     Returns:
-        Image name, relative to `files`, to caption; "" where the row has none.
+        Image name, relative to `files`, to its caption ("" where the row has none) and its box:
+        the column `box` (left, top, width, height in px), or the largest of `objects.bbox`.
     Raises:
         FileRefused: no such columns, a damaged row, or a file name that leaves the folder.
     """
@@ -177,14 +191,16 @@ def metadata_captions(files: Files, name: str) -> dict[str, str]:
             raise FileRefused(f"{shown(name)}: not UTF-8 text; save it as UTF-8") from None
     rows = _json_rows(text, name) if name.endswith(".jsonl") else _csv_rows(text, name)
     folder = PurePosixPath(name).parent
-    captions: dict[str, str] = {}
+    listed: dict[str, Listed] = {}
     for line, row in rows:
         file_name = row.get("file_name")
         columns = [column for column in CAPTION_COLUMNS if column in row]
-        if not isinstance(file_name, str) or not columns:
+        boxes = [column for column in BOX_COLUMNS if column in row]
+        if not isinstance(file_name, str) or not (columns or boxes):
             raise FileRefused(
                 f"{shown(name)}, row {line}: must have file_name and one of "
-                f"{', '.join(CAPTION_COLUMNS)}; it has {', '.join(map(str, row)) or 'nothing'}"
+                f"{', '.join((*CAPTION_COLUMNS, *BOX_COLUMNS))}; "
+                f"it has {', '.join(map(str, row)) or 'nothing'}"
             )
         relative = PurePosixPath(file_name)
         if relative.is_absolute() or ".." in relative.parts:
@@ -192,9 +208,31 @@ def metadata_captions(files: Files, name: str) -> dict[str, str]:
                 f"{shown(name)}, row {line}: file_name must stay inside the folder, "
                 f"got {shown(file_name)}"
             )
-        caption = row[columns[0]]
-        captions[str(folder / relative)] = caption.strip() if isinstance(caption, str) else ""
-    return captions
+        caption = row[columns[0]] if columns else ""
+        listed[str(folder / relative)] = Listed(
+            caption.strip() if isinstance(caption, str) else "",
+            _box(row[boxes[0]], f"{shown(name)}, row {line}") if boxes else None,
+        )
+    return listed
+
+
+def _box(value: Any, place: str) -> Box | None:
+    """The box of one row; the largest where objects are listed, None where the cell is empty."""
+    if isinstance(value, dict):
+        found = [box for one in value.get("bbox") or () if (box := _box(one, place))]
+        return max(found, key=lambda box: box[2] * box[3], default=None)
+    numbers = re.split(r"[\s,;]+", value.strip("[]() ")) if isinstance(value, str) else value
+    if numbers in (None, [], [""]):
+        return None
+    try:
+        left, top, width, height = (float(number) for number in numbers)
+    except (TypeError, ValueError):
+        left = top = width = height = math.nan
+    if not (math.isfinite(left + top + width + height) and width > 0 and height > 0):
+        raise FileRefused(
+            f"{place}: a box must be left, top, width and height in px, got {value!r}"
+        )
+    return left, top, width, height
 
 
 def _json_rows(text: str, name: str) -> Iterator[tuple[int, dict]]:
@@ -229,6 +267,21 @@ def kohya_folder(name: str) -> tuple[int, str] | None:
     """
     match = _KOHYA.match(name)
     return (int(match[1]), match[2].strip()) if match else None
+
+
+def kohya_box(name: str) -> Box | None:
+    """Read the face that kohya's `detect_face_rotate` writes into a file name.
+
+    Args:
+        name: such as `mochi_0_0256_0120_0064_0080.png`: centre, width and height in px.
+    Returns:
+        The box; None for other names.
+    """
+    match = _KOHYA_BOX.search(PurePosixPath(name).stem)
+    if match is None:
+        return None
+    x, y, width, height = map(int, match.groups())
+    return (x - width / 2, y - height / 2, width, height) if width and height else None
 
 
 def looks_cut_short(file: IO[bytes], format: str) -> bool:

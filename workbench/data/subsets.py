@@ -1,12 +1,15 @@
 """One source of pictures: its settings, its records, and the world that is drawn on the fly."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Literal, TypeVar, overload
 
+from pydantic import model_validator
+
 from workbench.critters.attributes import caption as critter_caption
 from workbench.critters.draw import plan
+from workbench.data.augment import Box
 from workbench.settings import Settings, setting
 
 __all__ = ["WORLD", "Computed", "Record", "SetAside", "Subset", "world_length", "world_record"]
@@ -32,6 +35,14 @@ class Subset(Settings):
     class_word: str | None = setting(
         None, min_length=1, help="word put after the trigger: what kind of thing it is"
     )
+    is_prior: bool = setting(
+        False,
+        help="ordinary pictures of the class, shown so that it keeps its look: no trigger, their "
+        "own captions or else the class word, never held out",
+    )
+    loss_weight: float = setting(
+        1.0, gt=0, le=100, help="how much each of its pictures counts; lambda for those of a prior"
+    )
     recursive: bool = setting(True, help="enter the folders inside")
     captions_from: Literal["auto", "files", "metadata", "none"] = setting(
         "auto",
@@ -49,6 +60,15 @@ class Subset(Settings):
     )
     seed: int = setting(0, ge=0, help="which world critters:world draws")
 
+    @model_validator(mode="after")
+    def _prior_has_no_trigger(self) -> "Subset":
+        if self.is_prior and self.trigger is not None:
+            raise ValueError(
+                f"trigger must be absent where is_prior is true, got {self.trigger!r}: it would "
+                "teach ordinary pictures under the concept's word; name a class_word instead"
+            )
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -63,6 +83,7 @@ class Record:
     subset: int
     repeats: int
     number: int | None = None  # in a drawn world
+    box: Box | None = field(default=None, repr=False)  # what a crop should hold: a face, an object
 
 
 @dataclass(frozen=True, slots=True)

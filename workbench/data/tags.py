@@ -1,19 +1,20 @@
-"""Captions of a whole folder: what is in them, and changing them all at once."""
+"""Tags of many captions: what is in them, and how each is changed."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
+from typing import Literal
 
-from workbench import store
-from workbench.data.captions import KEEP_MARK, TOGETHER_MARK, CaptionSettings, split_tags
-from workbench.data.dataset import Dataset
-from workbench.data.sources import CAPTION_EXTENSIONS
-from workbench.store import FileRefused
+from workbench.data.captions import (
+    KEEP_MARK,
+    TOGETHER_MARK,
+    CaptionSettings,
+    is_prose,
+    split_tags,
+)
 
-__all__ = ["Change", "apply", "co_occurrence", "count_tags", "edit_caption", "plan_edit"]
+__all__ = ["Mode", "co_occurrence", "count_tags", "edit_caption", "join_caption", "prose_share"]
 
 
 def count_tags(captions: Iterable[str], settings: CaptionSettings) -> Counter[str]:
@@ -58,15 +59,17 @@ def edit_caption(
     rename: Mapping[str, str] | None = None,
     remove: Iterable[str] = (),
     prepend: Sequence[str] = (),
+    append: Sequence[str] = (),
 ) -> str:
     """Change the tags of one caption; marks and line breaks stay where they are.
 
     Args:
         caption: text; a tag must match whole.
         settings: for the separator.
-        rename: old tag to new; a tag that is there already is not doubled.
+        rename: old tag to new; several to the same one merges them, since none is doubled.
         remove: tags to take out.
         prepend: tags to put first, for example a trigger; those that are there move.
+        append: tags to put last where they are not there yet.
     Returns:
         The new text.
     """
@@ -84,70 +87,73 @@ def edit_caption(
             result += joint + new
             seen.add(new)
             joint = after
-        elif KEEP_MARK in after or "\n" in after or not joint:
+        elif KEEP_MARK in after or "\n" in after or TOGETHER_MARK in joint or not joint:
             joint = after if result else ""
-    return result
+    return join_caption(result, append, settings, mode="append") if append else result
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A caption file before and after an edit."""
-
-    name: str
-    path: Path
-    before: str
-    after: str
+Mode = Literal["missing", "append", "prepend", "replace"]
 
 
-def plan_edit(
-    dataset: Dataset,
+def join_caption(
+    old: str,
+    new: Sequence[str],
+    settings: CaptionSettings,
     *,
-    rename: Mapping[str, str] | None = None,
-    remove: Iterable[str] = (),
-    prepend: Sequence[str] = (),
-) -> list[Change]:
-    """Say what an edit of all captions would write, so that it can be looked at first.
+    mode: Mode,
+    exclude: Iterable[str] = (),
+) -> str:
+    """Put tags or sentences that a model found into a caption.
 
     Args:
-        dataset: pictures in folders.
-        rename: see `edit_caption`.
-        remove: see `edit_caption`.
-        prepend: see `edit_caption`.
+        old: the caption so far; "" where there is none.
+        new: what was found, in order.
+        settings: for the separator.
+        mode: "missing" writes only where there is no caption; "append" and "prepend" add what is
+            not there yet to the flexible tags, in every line; "replace" forgets the old caption.
+        exclude: tags of `new` that are never written.
     Returns:
-        Changes; captions that stay as they are are left out.
-    Raises:
-        FileRefused: a picture lies in a zip or is drawn, so that there is no place beside it.
+        The new caption.
     """
-    remove = tuple(remove)
-    changes = []
-    for record in dataset.records:
-        if record.path is None:
-            raise FileRefused(
-                f"{dataset.label(record)}: captions in a zip or a drawn world cannot be edited; "
-                "unpack the zip and name its folder"
-            )
-        settings = dataset.settings.captions
-        after = edit_caption(
-            record.caption, settings, rename=rename, remove=remove, prepend=prepend
-        )
-        if after != record.caption:
-            places = [record.path.with_suffix(extension) for extension in CAPTION_EXTENSIONS]
-            # A caption from metadata gets a file of its own, which is read first from then on.
-            path = next((place for place in places if place.exists()), places[0])
-            changes.append(Change(record.name, path, record.caption, after))
-    return changes
+    unwanted = set(exclude)
+    found = [text for text in dict.fromkeys(new) if text and text not in unwanted]
+    if mode == "replace" or not old.strip():
+        return settings.separator.join(found)
+    if mode == "missing":
+        return old
+    lines = [
+        _joined_line(line, found, settings, first=mode == "prepend") for line in old.split("\n")
+    ]
+    return "\n".join(lines)
 
 
-def apply(changes: Iterable[Change]) -> int:
-    """Write changed captions, each file whole or not at all.
+def _joined_line(line: str, found: Sequence[str], settings: CaptionSettings, *, first: bool) -> str:
+    """One line with what it lacks, between the marks of its fixed head and tail."""
+    there = set(split_tags(line, settings))
+    added = settings.separator.join(text for text in found if text not in there)
+    if not added or not line.strip():
+        return line
+    head, body, tail = "", line, ""
+    if KEEP_MARK in body:
+        head, mark, body = body.partition(KEEP_MARK)
+        head += mark
+    if KEEP_MARK in body:
+        body, mark, tail = body.partition(KEEP_MARK)
+        tail = f" {mark}{tail}"
+    spaced = head[-4:-3] == " "  # `a ||| b` is written with spaces, `a|||b` without
+    parts = (added, body.strip()) if first else (body.strip(), added)
+    joined = settings.separator.join(part for part in parts if part)
+    return head + (" " if spaced else "") + joined + (tail if spaced else tail.lstrip())
+
+
+def prose_share(captions: Iterable[str], settings: CaptionSettings) -> float:
+    """Say how many captions are sentences, which tag dropout would break.
 
     Args:
-        changes: from `plan_edit`.
+        captions: texts.
+        settings: for the separator.
     Returns:
-        Number of files written.
+        Share of those that are not empty, 0 to 1.
     """
-    written = 0
-    for change in changes:
-        store.write_text(change.path, change.after + "\n")
-        written += 1
-    return written
+    written = [caption for caption in captions if caption.strip()]
+    return sum(is_prose(caption, settings) for caption in written) / max(1, len(written))

@@ -1,5 +1,7 @@
 """Fetch a diffusers folder from the Hugging Face Hub: safetensors and configs, nothing else."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.settings import SettingsError
@@ -37,6 +39,33 @@ def fetch(repository: str, folders: tuple[str, ...] = _FOLDERS) -> Path:
         return Path(snapshot_download(repository, allow_patterns=wanted_files(listed, folders)))
     except Exception as error:  # the HTTP library's own classes change between versions
         return _cached(repository, error)
+
+
+def fetch_files(name: str, patterns: Sequence[str]) -> Path:
+    """Find a model's folder: here, or some files of a repository, downloaded once.
+
+    Args:
+        name: a folder, or "owner/name".
+        patterns: which files of a repository, such as "*.json"; weights must be safetensors or
+            ONNX, never pickles.
+    Returns:
+        The folder.
+    Raises:
+        SettingsError: neither a folder nor the name of a repository, or see `fetch`.
+    """
+    if (folder := Path(name).expanduser()).is_dir():
+        return folder
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise SettingsError(
+            f"{name!r} must be a folder, or a Hugging Face repository such as owner/name; there is "
+            "no such folder here"
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+    except Exception as error:  # see `fetch`
+        return _cached(name, error)
 
 
 def _cached(repository: str, reason: Exception) -> Path:

@@ -40,6 +40,7 @@ class Started(Recorded):
         device: torch device of rank 0.
         precision: dtype of the forward pass.
         num_processes: trainers that share the run.
+        captions: how captions become embeddings: encoded once, drawn ahead, or in each step.
         versions: library name to version.
     """
 
@@ -53,6 +54,7 @@ class Started(Recorded):
     device: str = "cpu"
     precision: str = "float32"
     num_processes: int = 1
+    captions: str = ""
     versions: dict[str, str] = {}
 
 

@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from workbench import seeds
+from workbench.data.augment import Look
+from workbench.data.buckets import Placement
 from workbench.data.cache import LatentCache, TextCache
 from workbench.data.dataset import Dataset
-from workbench.data.loader import MicroBatch
+from workbench.data.loader import Item, MicroBatch
+from workbench.diffusion.losses import mask_weights
 from workbench.models.family import Family, SizeInfo
 from workbench.recipe import Recipe
 
@@ -27,6 +31,8 @@ class Batch:
         captions: what each sample's text encoder reads, (B,).
         text: the text encoder's output; None while the model encodes the captions itself.
         sizes: original size, crop and target of each sample, (B,).
+        mask: how much each place counts (B, 1, h, w); None where all count alike.
+        weights: how much each sample counts (B,), lambda for a prior; None where all count alike.
     """
 
     index: int
@@ -35,6 +41,8 @@ class Batch:
     captions: tuple[str, ...]
     text: Text | None
     sizes: tuple[SizeInfo, ...]
+    mask: Tensor | None = None
+    weights: Tensor | None = None
 
 
 class Batches:
@@ -45,10 +53,15 @@ class Batches:
         dataset: images and captions.
         family: the loaded base.
         latents: cached latents; None encodes the pixels at every step.
-        texts: cached text; None encodes the captions at every step.
+        texts: cached text; None, or a caption that it lacks, encodes them at every step.
         trains_text: the text encoder learns, so the model itself must encode.
         rank: process index.
+
+    Attributes:
+        said: how captions become embeddings in this run, in a sentence.
     """
+
+    said = ""
 
     def __init__(
         self,
@@ -74,29 +87,43 @@ class Batches:
         Returns:
             The batch on the model's device.
         """
-        items = micro_batch.items
-        records = tuple(item.record for item in items)
-        flips = tuple(item.flipped for item in items)
+        items, epoch = micro_batch.items, micro_batch.epoch
         captions = tuple(
             self.dataset.caption(
-                item.record,
-                seed=self.seed,
-                epoch=micro_batch.epoch,
-                repeat=item.repeat,
-                step=step,
+                item.record, seed=self.seed, epoch=epoch, repeat=item.repeat, step=step
             )
             for item in items
         )
+        looks = tuple(self.look(item, epoch) for item in items)
+        records = tuple(item.record for item in items)
+        latents = self._latents(micro_batch, looks)
+        weights = self.dataset.loss_weights(records)
         return Batch(
             index=micro_batch.index,
             records=records,
-            latents=self._latents(records, flips, micro_batch),
+            latents=latents,
             captions=captions,
             text=None if self.trains_text else self.encode(captions),
             sizes=tuple(
-                self.size(record, flipped) for record, flipped in zip(records, flips, strict=True)
+                self.size(item.record, item.flipped, placement=look.placement)
+                for item, look in zip(items, looks, strict=True)
             ),
+            mask=self._mask(items, looks, latents),
+            weights=None if weights is None else torch.tensor(weights, device=latents.device),
         )
+
+    def look(self, item: Item, epoch: int) -> Look:
+        """Crop and colours of one showing; a cached latent has those of its picture alone.
+
+        Args:
+            item: which picture, shown for which time in this epoch.
+            epoch: counted from 0.
+        Returns:
+            The look.
+        """
+        if self.latents is not None:
+            return Look(self.dataset.placements[item.record])
+        return self.dataset.look(item.record, seed=self.seed, epoch=epoch, repeat=item.repeat)
 
     def plain_caption(self, record: int) -> str:
         """The caption of one image with nothing dropped or shuffled: what validation reads.
@@ -108,16 +135,22 @@ class Batches:
         """
         return self.dataset.plain_caption(record)
 
-    def size(self, record: int, flipped: bool = False) -> SizeInfo:
+    def size(
+        self, record: int, flipped: bool = False, *, placement: Placement | None = None
+    ) -> SizeInfo:
         """The real size, crop and target of one image: SDXL is conditioned on them.
 
         Args:
             record: image.
             flipped: mirrors the crop.
+            placement: crop of this showing; the image's own when left out.
         Returns:
             Sizes in px.
         """
-        image, placement = self.dataset.records[record], self.dataset.placements[record]
+        image, placement = (
+            self.dataset.records[record],
+            placement or self.dataset.placements[record],
+        )
         return SizeInfo(
             original=(image.width, image.height),
             crop=placement.crop_corner(flipped=flipped),
@@ -126,14 +159,16 @@ class Batches:
 
     @torch.no_grad()
     def encode(self, captions: Sequence[str]) -> Text:
-        """Text embeddings of some captions, from the cache where they are.
+        """Text embeddings of some captions, from the cache where all of them are.
+
+        Those of a caption warm-up are not: they are encoded here, as all are without a cache.
 
         Args:
             captions: (B,).
         Returns:
             Name to tensor (B, ...), on the model's device.
         """
-        if self.texts is None:
+        if self.texts is None or not all(caption in self.texts for caption in captions):
             return self.family.encode_captions(list(captions))
         rows = [self.texts.read(caption) for caption in captions]
         return {
@@ -149,12 +184,32 @@ class Batches:
         Returns:
             (1, C, h, w), float32.
         """
-        return self._moments((record,), (False,))[0]
+        return self._moments([(Item(record), Look(self.dataset.placements[record]))])[0]
 
-    def _latents(
-        self, records: tuple[int, ...], flips: tuple[bool, ...], micro_batch: MicroBatch
-    ) -> Tensor:
-        mean, deviation = self._moments(records, flips, micro_batch.epoch)
+    def _mask(self, items: Sequence[Item], looks: Sequence[Look], latents: Tensor) -> Tensor | None:
+        """Weights of the places of a batch, each cut and mirrored as its picture is."""
+        found = [
+            self.dataset.mask(item.record, flipped=item.flipped, placement=look.placement)
+            for item, look in zip(items, looks, strict=True)
+        ]
+        if all(mask is None for mask in found):
+            return None
+        size = latents.shape[-2:]
+        whole = torch.ones(1, *size)
+        shares = [  # the masks have the latents' size already, but where 8 px are no latent
+            whole if mask is None else functional.adaptive_avg_pool2d(mask[None], size)
+            for mask in found
+        ]
+        masks = self.recipe.data.masks
+        return mask_weights(
+            torch.stack(shares).to(latents.device),
+            unmasked_weight=masks.unmasked_weight,
+            normalise=masks.normalise,
+        )
+
+    def _latents(self, micro_batch: MicroBatch, looks: Sequence[Look]) -> Tensor:
+        shown = list(zip(micro_batch.items, looks, strict=True))
+        mean, deviation = self._moments(shown, micro_batch.epoch)
         if self.recipe.training.posterior == "mean":
             return mean
         generator = seeds.generator(self.seed, "posterior", micro_batch.index, self.rank)
@@ -162,15 +217,15 @@ class Batches:
         return mean + deviation * draw.to(mean.device)
 
     @torch.no_grad()
-    def _moments(
-        self, records: tuple[int, ...], flips: tuple[bool, ...], epoch: int = 0
-    ) -> tuple[Tensor, Tensor]:
+    def _moments(self, shown: Sequence[tuple[Item, Look]], epoch: int = 0) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the VAE's answer, both (B, C, h, w)."""
-        pairs = list(zip(records, flips, strict=True))
-        if self.latents is None:
-            pixels = [self.dataset.pixels(r, flipped=f, epoch=epoch) for r, f in pairs]
-            return self.family.encode_pixels(torch.stack(pixels).to(self.family.device))
-        moments = [self.latents.read(r, flipped=f) for r, f in pairs]
-        means, deviations = zip(*moments, strict=True)
         device = self.family.device
+        if self.latents is None:
+            pixels = [
+                self.dataset.pixels(item.record, flipped=item.flipped, epoch=epoch, look=look)
+                for item, look in shown
+            ]
+            return self.family.encode_pixels(torch.stack(pixels).to(device))
+        moments = [self.latents.read(item.record, flipped=item.flipped) for item, _ in shown]
+        means, deviations = zip(*moments, strict=True)
         return torch.stack(means).to(device), torch.stack(deviations).to(device)

@@ -49,6 +49,7 @@ def begin(run: "Run") -> Iterator[Event]:
         device=str(trainer.family.device),
         precision=run.recipe.training.precision,
         num_processes=trainer.accelerator.num_processes,
+        captions=trainer.batches.said,
         versions=checkpoint.versions(),
     )
     yield from data_warnings(run)

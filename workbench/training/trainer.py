@@ -3,21 +3,18 @@
 import contextlib
 import gc
 import os
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from workbench import seeds, store
+from workbench import seeds
 from workbench.adapters import AttachedAdapter, Full
 from workbench.data import dataset as data
-from workbench.data.cache import LatentCache, TextCache
-from workbench.data.captions import is_fixed
 from workbench.data.loader import Loader
 from workbench.diffusion.noise import white
 from workbench.diffusion.objective import Objective
@@ -30,10 +27,9 @@ from workbench.records.solver import require_fit
 from workbench.records.validation import StableLoss
 from workbench.settings import SettingsError
 from workbench.training.batches import Batch, Batches
+from workbench.training.caching import cache_latents, cache_texts, said_of_texts, why_live
 
 _MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
-_REPORT_EVERY_S = 0.5
-C = TypeVar("C", LatentCache, TextCache)
 
 
 class Denoiser(nn.Module):
@@ -191,7 +187,7 @@ def assemble(recipe: Recipe, *, folder: Path) -> Generator[Preparing, None, Trai
     yield Preparing(stage="loading the base", done=0, total=1)
     family = models.load(recipe.base, device=accelerator.device)
     require_fit(family, recipe.sampling)
-    latents = yield from _cache_latents(recipe, dataset, family, accelerator)
+    latents = yield from cache_latents(recipe, dataset, family, accelerator=accelerator)
     adapter = recipe.adapter.attach(
         family.parts,
         family.adapter_targets,
@@ -207,9 +203,11 @@ def assemble(recipe: Recipe, *, folder: Path) -> Generator[Preparing, None, Trai
         trains_text=trains_text,
         rank=accelerator.process_index,
     )
-    fixed = is_fixed(recipe.data.captions) and not dataset.is_drawn
-    if recipe.data.cache.text and fixed and not trains_text:
-        batches.texts = yield from _cache_texts(recipe, dataset, family, accelerator)
+    live = why_live(recipe, is_drawn=dataset.is_drawn, trains_text=trains_text)
+    texts = () if live else dataset.texts(train, seed=recipe.training.seed)
+    if texts:
+        batches.texts = yield from cache_texts(texts, family, accelerator=accelerator)
+    batches.said = said_of_texts(recipe.data.captions, num_texts=len(texts), live=live)
     loader = Loader(
         dataset,
         train,
@@ -265,7 +263,7 @@ def _trainer(
         ema=recipe.ema.build(adapter.trainables) if recipe.ema else None,
         stable_loss=StableLoss(
             recipe.validation,
-            train=train,
+            train=[record for record in train if record not in dataset.priors] or train,
             held_out=held_out,
             num_timesteps=len(family.alphas_cumprod),
             seed=recipe.training.seed,
@@ -321,62 +319,3 @@ def _accelerator(recipe: Recipe, folder: Path) -> Any:
         project_dir=str(folder / "trackers"),
         kwargs_handlers=[DistributedDataParallelKwargs()],
     )
-
-
-def _cache_latents(
-    recipe: Recipe, dataset: data.Dataset, family: models.Family, accelerator: Any
-) -> Generator[Preparing, None, LatentCache | None]:
-    """Encode what is not cached yet."""
-    if dataset.is_drawn or not recipe.data.cache.latents:
-        return None
-
-    def build() -> tuple[LatentCache, Iterator[tuple[int, int]]]:
-        cache = LatentCache(
-            dataset,
-            folder=store.cache_home() / "latents" / family.vae_key[:16],
-            key=family.vae_key,
-        )
-        return cache, cache.build(encode)
-
-    def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        return family.encode_pixels(pixels.to(family.device))
-
-    return (yield from _first_then_all("caching latents", build, accelerator))
-
-
-def _cache_texts(
-    recipe: Recipe, dataset: data.Dataset, family: models.Family, accelerator: Any
-) -> Generator[Preparing, None, TextCache]:
-    """Encode every caption of a frozen text encoder once."""
-    # What validation reads has no caption dropped, so it is among the texts.
-    texts = dataset.texts()
-
-    def build() -> tuple[TextCache, Iterator[tuple[int, int]]]:
-        cache = TextCache(
-            folder=store.cache_home() / "texts" / family.text_key[:16], key=family.text_key
-        )
-        return cache, cache.build(texts, family.encode_captions)
-
-    return (yield from _first_then_all("caching captions", build, accelerator))
-
-
-def _first_then_all(
-    stage: str, build: Callable[[], tuple[C, Iterator[tuple[int, int]]]], accelerator: Any
-) -> Generator[Preparing, None, C]:
-    """Let the first process fill a cache; the others then find everything in it."""
-    if not accelerator.is_main_process:
-        accelerator.wait_for_everyone()
-    cache, counts = build()
-    yield from _throttled(stage, counts)
-    if accelerator.is_main_process:
-        accelerator.wait_for_everyone()
-    return cache
-
-
-def _throttled(stage: str, counts: Iterator[tuple[int, int]]) -> Iterator[Preparing]:
-    """At most two events a second, and always the last."""
-    told = 0.0
-    for done, total in counts:
-        if done == total or time.monotonic() - told > _REPORT_EVERY_S:
-            told = time.monotonic()
-            yield Preparing(stage=stage, done=done, total=total)
