@@ -62,6 +62,14 @@ class TrainingSettings(Settings):
     precision: Literal["float32", "bfloat16", "float16"] = setting(
         "float32", help="dtype of the forward pass; bfloat16 on recent GPUs, float32 on a CPU"
     )
+    trainable_dtype: Literal["float32", "bfloat16"] = setting(
+        "float32", help="dtype of the weights that learn; bfloat16 takes half the memory"
+    )
+    stochastic_rounding: bool = setting(
+        True,
+        help="round bfloat16 weights that learn up or down at random, so that updates below their "
+        "precision arrive on average; nothing changes for float32",
+    )
     gradient_clip: float | None = setting(
         1.0, gt=0, help="largest gradient norm; longer gradients are shortened to it"
     )
@@ -79,6 +87,15 @@ class TrainingSettings(Settings):
     lora_every: int | None = setting(
         None, ge=1, unit="steps", help="how often to save a LoRA file along the way"
     )
+
+    @model_validator(mode="after")
+    def _one_half_precision(self) -> "TrainingSettings":
+        if self.trainable_dtype == "bfloat16" and self.precision == "float16":
+            raise ValueError(
+                "trainable_dtype must be float32 with precision = 'float16', whose scaled "
+                "gradients bfloat16 weights cannot take; use precision = 'bfloat16'"
+            )
+        return self
 
 
 class OutputSettings(Settings):

@@ -36,6 +36,11 @@ class OptimizerSettings(Settings):
         None, gt=0, le=10, help="learning rate of the text encoders' weights; absent: the same"
     )
 
+    @property
+    def state_name(self) -> str:
+        """Whose state it can go on from: that of an optimizer of the same name."""
+        return getattr(self, "kind")  # noqa: B009
+
     def rate(self, part: str) -> float:
         """The learning rate of one part of the model.
 
@@ -121,10 +126,10 @@ class OptimizerSettings(Settings):
         """
         rates = {group.get("lr", self.learning_rate) for group in groups}
         if len(rates) > 1:
-            kind = getattr(self, "kind")  # noqa: B009
             raise SettingsError(
-                f"optimizer.text_encoder_learning_rate must equal learning_rate for {kind}, which "
-                f"finds one rate for all, got {sorted(rates)}; leave it out"
+                "optimizer.text_encoder_learning_rate must equal learning_rate for "
+                f"{self.state_name}, which finds one rate for all, got {sorted(rates)}; leave it "
+                "out, and the adapter's factors on rates too"
             )
 
 

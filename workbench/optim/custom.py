@@ -28,6 +28,11 @@ class Custom(OptimizerSettings):
         {}, help="its further arguments, such as {weight_decay = 0.01, betas = [0.9, 0.99]}"
     )
 
+    @property
+    def state_name(self) -> str:
+        """The path: one custom optimizer cannot go on from another's state."""
+        return self.path
+
     def build(self, groups: Groups) -> torch.optim.Optimizer:
         """Make the optimizer; set to train where it knows that from evaluation.
 

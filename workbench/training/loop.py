@@ -158,11 +158,12 @@ def update(
         raise NotFinite(_blame(trainer, batches, loss_value, norm_value))
     if finite and (longest := trainer.recipe.training.gradient_clip) is not None:
         torch.nn.utils.clip_grads_with_norm_(trainer.trainables.values(), longest, norm)
-    trainer.optimizer.step()
+    trainer.take_step()
     if finite:
         trainer.schedule.step()
         if trainer.ema is not None:
-            trainer.ema.update()
+            with trainer.averaging.shown():
+                trainer.ema.update()
     trainer.optimizer.zero_grad(set_to_none=True)
     return StepResult(
         loss=loss_value,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from workbench.training.run import Run
 
 _STILL_STEPS = 20  # so many steps without any gradient mean that nothing is being trained
+_FOUND_STEPS = 50  # by then an optimizer that finds its rate has found one, usually after ten
 _SPACE_EVERY_S = 2  # how often a run that waits for space on a full disk looks again
 _REQUESTS = ("stop", "pause", "save-now", "sample-now", "terminate", "time-up")
 
@@ -94,6 +95,11 @@ def watch(run: "Run", result: loop.StepResult) -> Iterator[Event]:
             fix="look at adapter.groups, optimizer.learning_rate and the schedule's warm-up",
             step=run.step,
         )
+    warmup_steps = run.recipe.schedule.warmup_steps(run.trainer.total_steps or 1_000_000)
+    if run.step == warmup_steps + _FOUND_STEPS:
+        stuck = run.recipe.optimizer.stuck(run.trainer.optimizer.optimizer)
+        if stuck is not None:
+            yield Warned(id="rate-not-found", message=stuck[0], fix=stuck[1], step=run.step)
 
 
 def requests(run: "Run") -> Generator[Event, None, frozenset[str]]:

@@ -47,12 +47,15 @@ def save_checkpoint(trainer: Trainer, folder: Path, step: int, *, seconds: float
             "dataset": trainer.dataset.fingerprint(),
             "base": trainer.family.identity["hashes"],
             "num_processes": trainer.accelerator.num_processes,
-            "optimizer": trainer.recipe.optimizer.kind,
+            "optimizer": trainer.recipe.optimizer.state_name,
         },
         "validation": {k: {"edges": v.edges, "values": v.values.tolist()} for k, v in base.items()},
     }
     if trainer.ema is not None:
         states["ema"] = trainer.ema.state()
+    elif trainer.averaging.active:  # what files are made from, to prove them by
+        with trainer.averaging.shown():
+            states["shown"] = trainer.adapter.state()
     if trainer.accelerator.scaler is not None:
         states["scaler"] = trainer.accelerator.scaler.state_dict()
     training = trainer.recipe.training
@@ -106,20 +109,17 @@ def _restore_optimizer(trainer: Trainer, states: dict[str, Any]) -> None:
     the user accepted. The rate follows from the step, so that a schedule of another length is
     joined where it is.
     """
-    kind = trainer.recipe.optimizer.kind
-    if (saved := states["cursor"].get("optimizer", kind)) != kind:
+    name = trainer.recipe.optimizer.state_name
+    if (saved := states["cursor"].get("optimizer", name)) != name:
         raise SettingsError(
-            f"optimizer.kind = {kind!r} cannot go on from the state of {saved!r}; undo the change, "
+            f"optimizer.kind = {name!r} cannot go on from the state of {saved!r}; undo the change, "
             "or start a new run"
         )
     optimizer, schedule = trainer.optimizer, trainer.schedule
-    kept = {"params", *trainer.recipe.optimizer.found}
-    chosen = [
-        {key: value for key, value in group.items() if key not in kept}
-        for group in optimizer.param_groups
-    ]
+    chosen = [trainer.recipe.optimizer.chosen(group) for group in optimizer.param_groups]
     rates = list(schedule.base_lrs)
     optimizer.load_state_dict(states["optimizer"])
+    trainer.recipe.optimizer.loaded(optimizer.optimizer)
     schedule.load_state_dict(states["schedule"])
     schedule.base_lrs = rates
     for group, new, rate, factor in zip(

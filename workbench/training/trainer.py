@@ -20,7 +20,8 @@ from workbench.diffusion.noise import white
 from workbench.diffusion.objective import Objective
 from workbench.diffusion.targets import corrupt
 from workbench.models import family as models
-from workbench.optim.ema import Ema
+from workbench.optim import Averaging, Ema
+from workbench.optim.rounding import StandIns
 from workbench.recipe import Recipe
 from workbench.records.events import Preparing
 from workbench.records.solver import require_fit
@@ -66,6 +67,8 @@ class Trainer:
         total_steps: optimizer steps planned; None when only a time is given.
         held_out: record indices never trained on.
         num_overflows: fp16 steps skipped so far.
+        stand_ins: what the optimizer moves in place of bf16 weights.
+        averaging: the second set of weights of an optimizer that averages.
     """
 
     recipe: Recipe
@@ -85,11 +88,14 @@ class Trainer:
     train_records: list[int]
     held_out: list[int]
     num_overflows: int = 0
+    stand_ins: StandIns | None = None
+    averaging: Averaging = field(init=False)
     trainables: dict[str, nn.Parameter] = field(init=False)
     objective: Objective = field(init=False)
 
     def __post_init__(self) -> None:
         self.trainables = dict(self.adapter.trainables)
+        self.averaging = Averaging(self.optimizer.optimizer, self.stand_ins)
         self.objective = Objective(
             self.recipe.loss,
             self.recipe.weighting,
@@ -132,9 +138,21 @@ class Trainer:
 
     @contextlib.contextmanager
     def showing(self) -> Iterator[None]:
-        """The weights that are saved and sampled: the moving average where there is one."""
-        with self.ema.swapped() if self.ema is not None else contextlib.nullcontext():
+        """The weights that are saved and sampled: an average where there is one."""
+        with self.ema.swapped() if self.ema is not None else self.averaging.shown():
             yield
+
+    def take_step(self) -> None:
+        """Let the optimizer move the weights by their gradients."""
+        if self.stand_ins is None:
+            self.optimizer.step()
+            return
+        self.stand_ins.step(
+            self.optimizer,
+            seed=self.recipe.training.seed,
+            step=self.schedule.last_epoch,
+            apart=self.recipe.optimizer.apart,
+        )
 
     def stable_losses(self, record: int, timesteps: Tensor, generator: torch.Generator) -> Tensor:
         """Plain squared errors of one image at some timesteps; see `StableLoss.measure`.
@@ -193,6 +211,8 @@ def assemble(recipe: Recipe, *, folder: Path) -> Generator[Preparing, None, Trai
         family.adapter_targets,
         generator=seeds.generator(recipe.training.seed, "adapter"),
     )
+    for p in adapter.trainables.values():
+        p.data = p.data.to(getattr(torch, recipe.training.trainable_dtype))
     trains_text = any(part.startswith("text_encoder") for part in adapter.modules)
     batches = Batches(
         recipe,
@@ -243,7 +263,15 @@ def _trainer(
             f"schedule.warmup = {recipe.schedule.warmup:g} is a share of the run's steps, and "
             "length gives only minutes; give whole steps, such as schedule.warmup = 100"
         )
-    optimizer = recipe.optimizer.build(recipe.optimizer.groups(adapter.groups()))
+    if recipe.optimizer.own_schedule and recipe.schedule.kind != "constant":
+        raise SettingsError(
+            f"schedule.kind must be 'constant' for optimizer.kind = {recipe.optimizer.kind!r}, "
+            f"which averages in place of lowering the rate, got {recipe.schedule.kind!r}"
+        )
+    groups = recipe.optimizer.groups(adapter.groups())
+    narrow = recipe.training.trainable_dtype == "bfloat16" and recipe.training.stochastic_rounding
+    stand_ins = StandIns(groups) if narrow else None
+    optimizer = recipe.optimizer.build(stand_ins.groups if stand_ins else groups)
     schedule = recipe.schedule.build(optimizer, total_steps or 1_000_000)
     # Layers whose answer is left out get no gradient: SDXL reads its encoders before the last one.
     skips = recipe.base.clip_skip > 0 or family.name == "sdxl"
@@ -272,6 +300,7 @@ def _trainer(
         total_steps=total_steps,
         train_records=train,
         held_out=held_out,
+        stand_ins=stand_ins,
     )
 
 
