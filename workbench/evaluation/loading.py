@@ -164,6 +164,6 @@ def _from_checkpoint(family: "Family", recipe: Recipe, path: Path) -> Any:
     states = checkpoint.newest_valid(path.parent.parent, read_only=True).bundle.unpack()
     generator = seeds.generator(recipe.training.seed, "adapter")
     adapter = recipe.adapter.attach(family.parts, family.adapter_targets, generator=generator)
-    state = states["ema"] if recipe.ema else states["adapter"]
+    state = states["ema"] if recipe.ema else states.get("shown", states["adapter"])
     adapter.load({name: state[name] for name in adapter.trainables if name in state})
     return adapter
