@@ -14,7 +14,7 @@ from workbench.critters.pen import INK
 def doodle(picture: Image.Image, rng: random.Random) -> Image.Image:
     """Scatter shapes of any colour over a picture: the autoencoder must learn more than a world.
 
-    Without them it painted a red monocle black: it had never seen red in that place.
+    Without them it painted a red eye patch black: it had never seen red in that place.
 
     Args:
         picture: drawn on in place.

@@ -1,6 +1,6 @@
 """Three things that the base has never seen, to be taught by a LoRA.
 
-- `character`: a creature with one horn, a monocle and a scarf, each on a side of its own, so that
+- `character`: a creature with one horn, an eye patch and a scarf, each on a side of its own, so that
   flipping its pictures teaches the wrong creature.
 - `style`: any creature as a two-ink print, so that what the caption leaves out is the style.
 - `scenes`: scenes almost black or almost white, which the middling base does not reach.
@@ -25,7 +25,7 @@ from workbench.critters.pen import INK, Pen
 
 Picture = tuple[Image.Image, str]
 
-MONOCLE = (236, 50, 60)
+PATCH = (236, 50, 60)
 PAPER, CORAL, INDIGO = (250, 236, 208), (240, 96, 84), (44, 46, 112)
 
 
@@ -41,28 +41,26 @@ class Concept:
 
 
 def _horn(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
-    pen.blob([(-0.86, -0.36), (-0.98, -1.5), (-0.2, -0.84)], (76, 190, 72), 0.05)
+    pen.blob([(-0.9, -0.3), (-1.02, -1.5), (-0.16, -0.86)], (76, 190, 72), 0.06)
 
 
-def _monocle(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
-    # One broad ring without lines inside: thinner ones are lost in the autoencoder.
+def _patch(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
+    # One broad disc in place of the right eye: rings and lines inside are lost on the way.
     x, y = 0.44, body.face_y - 0.12
-    pen.disc((x, y), (0.46, 0.46), MONOCLE)
-    pen.disc((x, y), (0.26, 0.26), (255, 255, 255), ink=False)
-    pen.disc((x, y + 0.02), (0.15, 0.15), INK, ink=False)
+    pen.disc((x, y), (0.44, 0.44), PATCH)
+    pen.disc((x - 0.14, y - 0.14), (0.1, 0.1), (255, 190, 190), ink=False)
 
 
 def _scarf(pen: Pen, attributes: Attributes, body: Anatomy) -> None:
     blue = (40, 92, 226)
-    tail = [(-0.62, 0.8), (-0.26, 0.84), (-0.34, 1.34), (-0.74, 1.28)]
-    band = [(-0.86, 0.56), (0, 0.72), (0.86, 0.56), (0.78, 0.8), (0, 0.96), (-0.78, 0.8)]
+    tail = [(-0.68, 0.8), (-0.2, 0.84), (-0.3, 1.4), (-0.84, 1.32)]
+    band = [(-0.9, 0.5), (0, 0.68), (0.9, 0.5), (0.8, 0.84), (0, 1.0), (-0.8, 0.84)]
     pen.blob(tail, blue, 0.02)
     pen.blob(band, blue, 0.03)
-    pen.path([(-0.66, 1.08), (-0.34, 1.12)], (160, 196, 255), 0.1)
 
 
 OWN_LOOK = {"colour": "white", "shape": "round", "ears": "none", "eyes": 2, "pattern": "none"}
-OWN_PARTS = (_horn, _monocle, _scarf)
+OWN_PARTS = (_horn, _patch, _scarf)
 
 
 def _with_parts(seen: Attributes, size_px: tuple[int, int], own: Sequence[Part]) -> Image.Image:

@@ -19,7 +19,7 @@ from workbench.critters.attributes import VALUES, Attributes
 from workbench.critters.concepts import character_or_not
 from workbench.critters.draw import WORLD_SIZES, draw, plan
 
-VERSION = 1  # raise it when drawing changes: an older judge is then trained anew
+VERSION = 2  # raise it when drawing changes: an older judge is then trained anew
 JUDGE_WORLD = 2
 SQUARE_PX = 128
 SIZES = ((SQUARE_PX, SQUARE_PX),) * 3 + WORLD_SIZES
