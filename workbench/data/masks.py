@@ -230,11 +230,12 @@ class MaskReader:
             left = [f"mask files ({count}) were left alone, since data.masks.source is {source}"]
         if not self._coverages:
             return left
-        some, total = self._coverages, len(self._coverages) + self._num_whole
-        rest = f"; those without one ({self._num_whole}) are learnt whole" if self._num_whole else ""
+        some, whole = self._coverages, self._num_whole
+        rest = f"; those without one ({whole}) are learnt whole" if whole else ""
         notes = [
-            f"masks: {len(some)} of {total} pictures have one, and {sum(some) / len(some):.0%} of "
-            f"their area is learnt ({min(some):.0%} to {max(some):.0%}){rest}"
+            f"masks: {len(some)} of {len(some) + whole} pictures have one, and "
+            f"{sum(some) / len(some):.0%} of their area is learnt "
+            f"({min(some):.0%} to {max(some):.0%}){rest}"
         ]
         if self._white:
             named = ", ".join(map(shown, self._white[:NUM_NAMED]))
