@@ -54,16 +54,30 @@ def new(
     say(f"Wrote {path}. Read it, change it, then: workbench train {path}")
 
 
-def check(recipe: RecipeName, settings: Overrides = None) -> None:
+def check(
+    recipe: RecipeName,
+    settings: Overrides = None,
+    batches: Annotated[
+        int | None, typer.Option(min=1, help="show the first batches, as the run will see them.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="page of --batches; NAME-batches.html.")
+    ] = None,
+) -> None:
     """Read a recipe's settings and name their pitfalls, without training."""
     from workbench import checks
 
-    findings = checks.check(load_recipe(recipe, settings))
+    chosen = load_recipe(recipe, settings)
+    findings = checks.check(chosen)
     show_findings(findings)
     if any(finding.stops for finding in findings):
         raise typer.Exit(2)
     if not findings:
         say("No pitfall found.")
+    if batches is not None:
+        from workbench.commands.preview import show_batches
+
+        show_batches(chosen, batches, out)
 
 
 def train(recipe: RecipeName, settings: Overrides = None) -> None:

@@ -105,13 +105,13 @@ def render(report: Report, *, whole: bool = True) -> str:
     figures = dict(enumerate(report.figures.values(), 1)) if whole else {}
     drawn = ",".join(f'"{k}":{figure.to_json()}' for k, figure in figures.items())
     reach = max((abs(x) for row in report.drift for x in (row.low, row.high)), default=1) or 1
-    return _template().render(
+    return template("report.html.j2").render(
         r=report,
         whole=whole,
-        css=Markup(_asset("report.css")),
-        js=Markup(_asset("report.js")),
-        figures=Markup("{" + _inside_script(drawn) + "}"),
-        plotly=Markup(_packed_plotly() if figures else ""),
+        css=Markup(asset("report.css")),
+        js=Markup(asset("report.js")),
+        figures=Markup("{" + inside_script(drawn) + "}"),
+        plotly=Markup(packed_plotly() if figures else ""),
         uri=data_uri,
         marked=_marked,
         toml=_toml,
@@ -175,7 +175,14 @@ def duration(seconds: float) -> str:
 
 
 @functools.cache
-def _template() -> "Template":
+def template(name: str) -> "Template":
+    """Load a page's template; whatever it is given is escaped, and nothing may be missing.
+
+    Args:
+        name: file in `evaluation/templates`.
+    Returns:
+        The template.
+    """
     import jinja2
 
     loader = jinja2.PackageLoader("workbench.evaluation", "templates")
@@ -186,24 +193,42 @@ def _template() -> "Template":
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 @functools.cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Read a style or script that goes into a page.
+
+    Args:
+        name: file in `evaluation/templates`.
+    Returns:
+        Its text.
+    """
     folder = resources.files("workbench.evaluation") / "templates"
     return (folder / name).read_text(encoding="utf-8")
 
 
 @functools.cache
-def _packed_plotly() -> str:
+def packed_plotly() -> str:
+    """plotly.js, gzipped and in base64, as a page embeds it.
+
+    Returns:
+        1.9 MB of text.
+    """
     from plotly.offline import get_plotlyjs
 
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
 
 
-def _inside_script(text: str) -> str:
-    """JSON that cannot end the script element it stands in."""
+def inside_script(text: str) -> str:
+    """JSON that cannot end the script element it stands in.
+
+    Args:
+        text: JSON.
+    Returns:
+        The same data, spelt without <, > and &.
+    """
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
