@@ -5,7 +5,17 @@ from collections.abc import Sequence
 
 import typer
 
-from workbench.commands import captions, datasets, demo, doctor, loras, pictures, runs, training
+from workbench.commands import (
+    captions,
+    datasets,
+    demo,
+    doctor,
+    loras,
+    pictures,
+    prior,
+    runs,
+    training,
+)
 from workbench.commands.terminal import complain, is_users_mistake
 
 app = typer.Typer(
@@ -19,7 +29,7 @@ app = typer.Typer(
 )
 for command in (
     *(demo.demo, training.new, training.check, training.train, training.resume),
-    *(captions.caption, datasets.buckets),
+    *(captions.caption, datasets.buckets, prior.make_prior),
     *(pictures.sample, pictures.compare, pictures.verify),
     *(loras.inspect, loras.convert, loras.merge),
     *(runs.runs, doctor.doctor),

@@ -27,6 +27,8 @@ from workbench.store import FileRefused
 
 __all__ = ["Reading", "read_subset"]
 
+_OWN_FILES = (*sources.METADATA_NAMES, sources.MADE_BY)  # nobody need be told that they are there
+
 
 @dataclass(slots=True)
 class Reading:
@@ -234,7 +236,7 @@ class _Reader:
         suffix = Path(name).suffix.lower()
         if suffix not in store.IMAGE_EXTENSIONS:
             known = suffix in sources.CAPTION_EXTENSIONS
-            if not known and name.rpartition("/")[2] not in sources.METADATA_NAMES:
+            if not known and name.rpartition("/")[2] not in _OWN_FILES:
                 self.others[suffix or "no extension"] += 1
             return
         try:

@@ -18,6 +18,7 @@ from workbench.store import FileRefused
 
 __all__ = [
     "CAPTION_EXTENSIONS",
+    "MADE_BY",
     "METADATA_NAMES",
     "Files",
     "Listed",
@@ -32,6 +33,7 @@ __all__ = [
 
 CAPTION_EXTENSIONS = (".txt", ".caption")
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
+MADE_BY = "made-by.json"  # how `make-prior` drew the pictures beside it
 CAPTION_COLUMNS = ("text", "caption", "prompt")
 BOX_COLUMNS = ("box", "objects")
 _KOHYA = re.compile(r"^([1-9]\d{0,2})_(.+)$")
