@@ -127,7 +127,9 @@ def batch_losses(trainer: "Trainer", batch: "Batch") -> SampleLosses:
     # Dropout draws from the global generators.
     seeds.reseed_global(trainer.recipe.training.seed, batch.index, trainer.rank)
     predicted = trainer.model(asked.noisy, asked.timesteps, batch)
-    return trainer.objective(predicted, asked.target, asked.timesteps)
+    return trainer.objective(
+        predicted, asked.target, asked.timesteps, mask=batch.mask, importance=batch.weights
+    )
 
 
 def update(

@@ -53,6 +53,7 @@ def begin(run: "Run") -> Iterator[Event]:
         versions=checkpoint.versions(),
     )
     yield from data_warnings(run)
+    yield from weighting_note(run)
     if trainer.rank == 0:
         yield Preparing(stage="measuring the base", done=0, total=1)
         with evaluating(trainer.family), trainer.untrained():
@@ -119,6 +120,31 @@ def data_warnings(run: "Run") -> Iterator[Event]:
         )
     for note in dataset.notes:
         yield Warned(id="data-note", message=note)
+
+
+def weighting_note(run: "Run") -> Iterator[Event]:
+    """Say what factor the weights of the timesteps put on the loss, and so on the learning rate.
+
+    Args:
+        run: assembled.
+    Yields:
+        A note; none where all timesteps count the same.
+    """
+    weighting, factor = run.recipe.weighting, run.trainer.objective.factor
+    if weighting.kind == "constant":
+        return
+    mean = f"weighting {weighting.kind} has a mean of {factor:.2f} over the timesteps drawn"
+    if weighting.normalise:
+        message = f"{mean}, which is divided out: loss and learning rate keep their meaning"
+        yield Warned(id="weighting-factor", message=message)
+        return
+    yield Warned(
+        id="weighting-factor",
+        message=f"{mean}: the loss reads {factor:.2f} times as high, and gradients are as at "
+        f"{factor:.2f} times the learning rate. AdamW and others that divide by the gradients' "
+        "size even that out, training.gradient_clip does not",
+        fix="weighting.normalise=true divides it out",
+    )
 
 
 def steps(run: "Run") -> Generator[Event, None, Reason]:
