@@ -33,8 +33,9 @@ def buckets(
     dataset = read_folder(folder, settings or [])
     account = ledger(dataset)
     used = [row for row in account.rows() if row.bucket and row.crop]
+    masked = any(row.mask is not None for row in used)
     table(
-        ("image", "size", "scale", "bucket", "cut off", "repeats"),
+        ("image", "size", "scale", "bucket", "cut off", "repeats", *(("mask",) * masked)),
         [
             (
                 shown(row.name),
@@ -43,6 +44,7 @@ def buckets(
                 _size(row.bucket or ()),
                 f"{row.lost:.1%}",
                 str(row.repeats),
+                *(("whole" if row.mask is None else f"{row.mask:.0%}",) * masked),
             )
             for row in used
         ],
