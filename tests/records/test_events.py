@@ -11,11 +11,15 @@ from workbench.records.events import Event
 KINDS = get_args(get_args(Event)[0])
 PARSER = pydantic.TypeAdapter(Event)
 PICTURE = events.SampledPicture(prompt='<b>a "critter"</b>\n', seed=1, path="samples/base/x.png")
+AVERAGED = events.Averaged(lag=0.1, distance=1.0, decay=0.5, full_decay=0.99, full_after=890)
+NEAREST = events.NearestPicture(path="samples/x.png", nearest="00.png", similarity=0.9)
 EXAMPLES = [
     events.Started(run="mochi", recipe_hash="ab", total_steps=9, versions={"torch": "2.13"}),
     events.Preparing(stage="caching latents", done=3, total=40),
     events.Progress(step=1, loss=float("inf"), learning_rates={"unet": 1e-4}, traces={"d": 0.1}),
     events.Validated(step=1, loss=0.1, base_loss=0.2, timestep_edges=(0, 500, 1000)),
+    events.Measured(step=1, change={"unet.mid_block": 0.01}, average=AVERAGED),
+    events.Likeness(step=1, features="pixels", pictures=(NEAREST,), among_training=(0.5,)),
     events.Saved(step=1, path="checkpoints/step-000001"),
     events.Sampled(step=1, pictures=(PICTURE,)),
     events.Warned(id="d-stuck", message="d did not move", fix="raise d0"),

@@ -1,37 +1,80 @@
-"""Is it learning? One plain sentence from the stable loss, with the numbers it rests on."""
+"""Is it learning? One plain sentence, the numbers it rests on, and what to do.
 
-from collections.abc import Sequence
+Learning is judged by the stable loss against the base; where there is none, or anything looks odd,
+`faults` names the cause.
+"""
 
-from workbench.evaluation.results import Verdict
-from workbench.records.events import Event, Validated
+import itertools
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench import store
+from workbench.evaluation.faults import Seen, find
+from workbench.evaluation.results import Fault, Verdict
+from workbench.records.events import Event, Measured, Validated
+from workbench.records.log import read
 
 # Smaller changes of the stable loss than this are within what fixed draws still wobble.
 NOTHING = 0.005
 # Held-out loss this much of its best gain above its best value counts as past the best step.
 LOST_GAIN = 0.25
+# A range of timesteps that is this much worse than the base is worth a word.
+WORSE_BIN = 0.02
 
 
-def verdict(events: Sequence[Event]) -> Verdict:
-    """Judge a run by its stable loss against the base.
+def diagnose(folder: str | Path, *, more: Sequence[Event] = ()) -> Verdict:
+    """Judge a run by what its folder holds.
+
+    Args:
+        folder: the run folder.
+        more: events that are not recorded, such as a `Likeness` found just now.
+    Returns:
+        The verdict.
+    """
+    path = Path(folder) / "recipe.toml"
+    recipe = tomllib.loads(store.read_text(path)) if path.exists() else {}
+    return verdict([*read(folder), *more], recipe=recipe)
+
+
+def verdict(events: Sequence[Event], *, recipe: Mapping[str, Any] | None = None) -> Verdict:
+    """Judge a run by its events.
 
     Args:
         events: the run's events so far.
+        recipe: its settings as plain data, to name them in a fix.
     Returns:
         The verdict; it says so when nothing can be said.
     """
-    train = _measured(events, "train")
-    held_out = _measured(events, "held_out")
-    if not train:
-        return Verdict(
-            "Whether it learned cannot be said: the stable loss was not measured against the base.",
-            "unsure",
-            ("Turn validation on, and the base is measured before the first step.",),
-        )
+    seen = Seen(events, recipe or {})
+    faults = tuple(find(seen))
+    train, held_out = _against_base(events, "train"), _against_base(events, "held_out")
+    learned = bool(train) and _gap(train[-1]) < -NOTHING
     sentence, tone = _judge(train, held_out)
-    return Verdict(sentence, tone, _evidence(train, held_out))
+    if faults:
+        sentence, tone = _named(faults[0], seen, learned=learned, sentence=sentence, tone=tone)
+    evidence = [line for fault in faults for line in (*fault.evidence, f"Fix: {fault.fix}.")]
+    return Verdict(
+        sentence,
+        tone,
+        evidence=(*evidence, *_evidence(train, held_out), *_movement(seen.measured)),
+        fix=faults[0].fix if faults else "",
+        faults=faults,
+    )
 
 
-def _measured(events: Sequence[Event], split: str) -> list[Validated]:
+def _named(fault: Fault, seen: Seen, *, learned: bool, sentence: str, tone: str) -> tuple[str, str]:
+    """The verdict's sentence with its most telling fault in it."""
+    if seen.failed is not None:
+        step = seen.failed.step
+        return f"It failed{f' after step {step}' if step else ''}: {fault.sentence}.", "bad"
+    if fault.grave and not learned:
+        return f"It does not learn: {fault.sentence}.", "bad"
+    return f"{sentence} But {fault.sentence}.", "unsure" if tone == "good" else tone
+
+
+def _against_base(events: Sequence[Event], split: str) -> list[Validated]:
     """Measurements after the first step that have a base beside them."""
     found = [e for e in events if isinstance(e, Validated) and e.split == split and e.step > 0]
     return [event for event in found if event.base_loss]
@@ -44,6 +87,11 @@ def _gap(event: Validated) -> float:
 
 
 def _judge(train: list[Validated], held_out: list[Validated]) -> tuple[str, str]:
+    if not train:
+        return (
+            "Whether it learned cannot be said: the stable loss was not measured against the base.",
+            "unsure",
+        )
     gap = _gap(train[-1])
     if gap > NOTHING:
         return (
@@ -90,7 +138,9 @@ def _judge_held_out(held_out: list[Validated]) -> tuple[str, str]:
     return "It learned, and what it learned holds for images it has not seen.", "good"
 
 
-def _evidence(train: list[Validated], held_out: list[Validated]) -> tuple[str, ...]:
+def _evidence(train: list[Validated], held_out: list[Validated]) -> list[str]:
+    if not train:
+        return ["Turn validation on, and the base is measured before the first step."]
     sentences = []
     for name, found in (("training", train), ("held-out", held_out)):
         if found:
@@ -99,12 +149,43 @@ def _evidence(train: list[Validated], held_out: list[Validated]) -> tuple[str, .
                 f"Stable loss on {name} images at step {last.step}: {last.loss:.4f}, "
                 f"the base {last.base_loss:.4f} ({100 * _gap(last):+.1f} %)."
             )
-    last = train[-1]
-    changes = [x / b - 1 for x, b in zip(last.bin_losses, last.base_bin_losses, strict=False) if b]
-    if changes:
-        k = min(range(len(changes)), key=changes.__getitem__)
-        low, high = last.timestep_edges[k], last.timestep_edges[k + 1]
-        sentences.append(
-            f"Most was learned at timesteps {low:.0f} to {high:.0f} ({100 * changes[k]:+.1f} %)."
+    for name, found in (("training", train), ("held-out", held_out)):
+        sentences += _by_timestep(name, found[-1]) if found else []
+    return sentences
+
+
+def _by_timestep(name: str, last: Validated) -> list[str]:
+    """Where it learned, bin by bin, and where it lost."""
+    pairs = zip(last.bin_losses, last.base_bin_losses, strict=False)
+    changes = [loss / base - 1 for loss, base in pairs if base]
+    if not changes or len(changes) != len(last.timestep_edges) - 1:
+        return []
+    spans = [f"{low:.0f} to {high:.0f}" for low, high in itertools.pairwise(last.timestep_edges)]
+    best = min(range(len(changes)), key=changes.__getitem__)
+    every = ", ".join(f"{100 * change:+.1f}" for change in changes)
+    lines = [
+        f"On {name} images, by timestep from clean to noise: {every} %; "
+        f"most was learned at timesteps {spans[best]} ({100 * changes[best]:+.1f} %)."
+    ]
+    worst = max(range(len(changes)), key=changes.__getitem__)
+    if changes[worst] > WORSE_BIN:
+        lines.append(
+            f"Worse than the base on {name} images at timesteps {spans[worst]} "
+            f"({100 * changes[worst]:+.1f} %)."
         )
-    return tuple(sentences)
+    return lines
+
+
+def _movement(measured: Sequence[Measured]) -> list[str]:
+    """How far the weights have come, in words."""
+    if not measured or not measured[-1].change:
+        return []
+    last = measured[-1]
+    rows = sorted(last.change.items(), key=lambda row: -row[1])
+    shown = rows if len(rows) <= 4 else [*rows[:2], *rows[-2:]]
+    words = ", ".join(f"{block} {100 * change:.2g} %" for block, change in shown)
+    lines = [f"Weights at step {last.step}, |dW| / |W|, most and least: {words}."]
+    if last.average is not None and last.average.distance:
+        share = last.average.lag / last.average.distance
+        lines.append(f"The moving average lacks {share:.0%} of the way that the weights have come.")
+    return lines

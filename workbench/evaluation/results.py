@@ -1,6 +1,6 @@
 """What an evaluation finds, as plain data: pictures, numbers and sentences; no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
@@ -112,11 +112,13 @@ class Proof:
         path: the file.
         rows: the rungs.
         seconds: how long the proof took.
+        elsewhere: layer of a DoRA to how far ComfyUI and its kin are off, as a share of its change.
     """
 
     path: str
     rows: tuple[ProofRow, ...]
     seconds: float = 0.0
+    elsewhere: dict[str, float] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -159,6 +161,25 @@ class DriftRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Something with a name that is wrong with a run.
+
+    Attributes:
+        id: the name, such as "d_stuck".
+        sentence: what is wrong, to follow "It does not learn:" or "But".
+        fix: what to do, naming the setting.
+        evidence: sentences with the numbers.
+        grave: it alone keeps a run from learning.
+    """
+
+    id: str
+    sentence: str
+    fix: str
+    evidence: tuple[str, ...] = ()
+    grave: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """A plain sentence on whether the run learned, and what it rests on.
 
@@ -166,8 +187,12 @@ class Verdict:
         sentence: the verdict.
         tone: "good", "unsure" or "bad".
         evidence: sentences with the numbers.
+        fix: what to do about the most telling fault; "" without one.
+        faults: all that was found wrong, the most telling first.
     """
 
     sentence: str
     tone: str = "unsure"
     evidence: tuple[str, ...] = ()
+    fix: str = ""
+    faults: tuple[Fault, ...] = ()

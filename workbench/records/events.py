@@ -129,6 +129,82 @@ class Validated(Recorded):
     base_bin_losses: tuple[float, ...] = ()
 
 
+class Averaged(pydantic.BaseModel):
+    """How the moving average stands to the weights, over a sample of them.
+
+    Attributes:
+        lag: distance from the weights to their average.
+        distance: distance from the first weights to those now.
+        decay: memory of the next update.
+        full_decay: memory that the recipe asks for.
+        full_after: steps after which it is reached.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    lag: float
+    distance: float
+    decay: float
+    full_decay: float
+    full_after: int
+
+
+class Measured(Recorded):
+    """How far the weights have come; made beside each measurement of the stable loss.
+
+    Attributes:
+        step: optimizer steps done.
+        change: block of the model, such as "unet.down_blocks.1", to |dW| / |W| of what learns there.
+        num_layers: layers that learn.
+        num_unchanged: those whose dW is exactly zero: a LoRA's B that never moved.
+        dtype: of the weights that learn.
+        moved: share of them that differ from their first value, of a sample.
+        updated: share of them that the latest step changed; None where it was not watched.
+        update: root mean square of what it changed.
+        spacing: median distance to the next number that the dtype can hold (one ulp).
+        average: the moving average; None without one.
+    """
+
+    event: Literal["measured"] = "measured"
+    step: int
+    change: dict[str, float] = {}
+    num_layers: int = 0
+    num_unchanged: int = 0
+    dtype: str = "float32"
+    moved: float = 0.0
+    updated: float | None = None
+    update: float | None = None
+    spacing: float = 0.0
+    average: Averaged | None = None
+
+
+class NearestPicture(pydantic.BaseModel):
+    """A sample and the training picture that it resembles most; cosine similarity of features."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    nearest: str
+    similarity: float
+
+
+class Likeness(Recorded):
+    """How near the final samples come to training pictures: copies are nearer than those are.
+
+    Attributes:
+        step: optimizer steps done when the samples were drawn.
+        features: what compares them.
+        pictures: each sample with its nearest training picture.
+        among_training: similarity of each training picture to the nearest other one.
+    """
+
+    event: Literal["likeness"] = "likeness"
+    step: int
+    features: str
+    pictures: tuple[NearestPicture, ...] = ()
+    among_training: tuple[float, ...] = ()
+
+
 class Saved(Recorded):
     """A checkpoint or a LoRA file is on disk, flushed; `path` is relative to the run folder."""
 
@@ -245,11 +321,19 @@ class Finished(Recorded):
 
 
 class Failed(Recorded):
-    """The run ended in an error; `fix` says what to change."""
+    """The run ended in an error.
+
+    Attributes:
+        error: what happened.
+        fix: what to change.
+        cause: "nan-latent", "not-finite", "out-of-memory", or "" for any other.
+        step: optimizer steps done.
+    """
 
     event: Literal["failed"] = "failed"
     error: str
     fix: str = ""
+    cause: str = ""
     step: int | None = None
 
 
@@ -258,6 +342,8 @@ Event = Annotated[
     | Preparing
     | Progress
     | Validated
+    | Measured
+    | Likeness
     | Saved
     | Sampled
     | Warned

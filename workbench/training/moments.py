@@ -138,13 +138,12 @@ def cadence(run: "Run", requests: frozenset[str], *, last: bool) -> Iterator[Eve
     """Save, validate and sample when it is time, or asked; save before anything can fail."""
     recipe, total = run.recipe, run.trainer.total_steps
     fifth = math.ceil(total / 5) if total else 500
-    tenth = math.ceil(total / 10) if total else 250
     if last or "save-now" in requests or _due(run, recipe.training.checkpoint_every or fifth):
         yield from save_checkpoint(run)
     if _due(run, recipe.training.lora_every) or "save-now" in requests:
         yield from save_lora(run, final=False)
     leaving = last and "terminate" not in requests
-    if leaving or _due(run, recipe.validation.every_steps or tenth):
+    if leaving or _due(run, _measured_every(run)):
         yield from validate(run)
     if not last and ("sample-now" in requests or _due(run, recipe.sampling.every_steps)):
         yield from draw_samples(run)
@@ -216,19 +215,38 @@ def save_lora(run: "Run", *, final: bool) -> Iterator[Event]:
     run.trainer.accelerator.wait_for_everyone()
 
 
+def measures_next(run: "Run") -> bool:
+    """Whether the next step will be followed by a measurement, as far as that is known.
+
+    Args:
+        run: under way.
+    Returns:
+        True where it is due, or the step is the planned last one.
+    """
+    total, step = run.trainer.total_steps, run.step + 1
+    return step == total or step % _measured_every(run) == 0
+
+
+def _measured_every(run: "Run") -> int:
+    total = run.trainer.total_steps
+    return run.recipe.validation.every_steps or (math.ceil(total / 10) if total else 250)
+
+
 def validate(run: "Run") -> Iterator[Event]:
-    """Measure the stable loss.
+    """Measure the stable loss, and how far the weights have come.
 
     Args:
         run: under way.
     Yields:
-        One `Validated` a split.
+        One `Validated` a split, and `Measured`.
     """
     trainer = run.trainer
     if trainer.rank == 0:
         with evaluating(trainer.family), trainer.showing():
             losses = trainer.stable_loss.measure(trainer.stable_losses)
         yield from trainer.stable_loss.events(run.step, losses)
+        if run.movement is not None:
+            yield run.movement.measure(run.step)
     trainer.accelerator.wait_for_everyone()
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from workbench import settings, store
+from workbench.data.cache import LatentNotFinite
 from workbench.quiet import hush
 from workbench.recipe import Recipe
 from workbench.records import checkpoint, history
@@ -19,6 +20,7 @@ from workbench.records.sampling import fill_prompt
 from workbench.settings import SettingsError
 from workbench.training import loop, saving
 from workbench.training.moments import Rate
+from workbench.training.movement import Movement
 from workbench.training.stages import stages
 from workbench.training.trainer import Trainer, processes
 
@@ -44,6 +46,7 @@ class Run:
         was_complete: the run had come to its end before it was resumed.
         between_steps: no weight is being changed, so what is saved now is whole.
         num_still: steps in a row that changed nothing.
+        movement: how far the weights have come; None in all processes but the first.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Run:
         self.was_complete = resuming and history.state(folder) == "finished"
         self.between_steps = True
         self.num_still = 0
+        self.movement: Movement | None = None
         self.rate = Rate()
         self._trainer: Trainer | None = None
         self._log: EventLog | None = None
@@ -213,17 +217,26 @@ class Run:
 
     def _failure(self, error: Exception) -> Failed:
         """An error in words, with what to do about it."""
-        fix = ""
+        fix, cause = "", ""
         if isinstance(error, torch.OutOfMemoryError):
+            cause = "out-of-memory"
             peak = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0
             fix = (
                 f"the device was full at {peak:.1f} GiB: lower training.batch_size (and raise "
                 "training.accumulation), set base.gradient_checkpointing = true, lower "
                 "data.buckets.resolution, or use training.precision = 'bfloat16'"
             )
+        elif isinstance(error, LatentNotFinite):
+            cause = "nan-latent"
+            fix = (
+                "delete that file and start again: the picture is encoded anew; if it happens "
+                "again, set base.vae_dtype = 'float32'"
+            )
         elif isinstance(error, loop.NotFinite):
+            cause = "not-finite"
             fix = (
                 "lower optimizer.learning_rate, look at the named images and their latents, and "
                 "use bfloat16 or float32 instead of float16"
             )
-        return Failed(error=str(error) or type(error).__name__, fix=fix, step=self.step)
+        said = str(error) or type(error).__name__
+        return Failed(error=said, fix=fix, cause=cause, step=self.step)

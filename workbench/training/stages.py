@@ -11,6 +11,7 @@ from workbench.records.events import Event, Finished, Preparing, Resumed, Starte
 from workbench.records.sampling import evaluating
 from workbench.settings import SettingsError
 from workbench.training import loop, moments, saving
+from workbench.training.movement import Movement
 from workbench.training.trainer import assemble
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def stages(run: "Run") -> Iterator[Event]:
     """
     run.trainer = yield from assemble(run.recipe, folder=run.folder)
     run.choose_prompts()
+    if run.trainer.rank == 0:
+        run.movement = Movement(run.trainer)
     if run.recipe.trackers:
         run.trainer.accelerator.init_trackers(run.recipe.name)
     yield from begin(run) if run.loaded is None else go_on(run, run.loaded)
@@ -174,6 +177,8 @@ def _guarded(run: "Run") -> Iterator[tuple[Step, loop.StepResult]]:
     steps = loop.steps(run.trainer, run.step)
     while True:
         run.between_steps = False
+        if run.movement is not None and moments.measures_next(run):
+            run.movement.watch()
         done = next(steps)
         run.step += 1
         run.between_steps = True

@@ -1,0 +1,88 @@
+"""Samples that are training pictures are found; others are not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+from tiny_recipes import tiny_recipe, write_photos
+
+from workbench.critters.draw import world
+from workbench.evaluation import copying
+from workbench.evaluation.copying import likeness
+from workbench.records.events import Sampled, SampledPicture
+
+
+def a_run(folder: Path, pictures: dict[str, Image.Image]) -> list:
+    (folder / "samples").mkdir(parents=True)
+    shown = []
+    for name, image in pictures.items():
+        image.save(folder / "samples" / name)
+        shown.append(SampledPicture(prompt=name, seed=0, path=f"samples/{name}"))
+    return [Sampled(step=4, pictures=tuple(shown))]
+
+
+def test_thumbnails_are_unit_vectors_that_correlate():
+    pictures = [world(0, k)[0] for k in range(3)]
+    vectors = copying.thumbnail_features(
+        [*pictures, pictures[0].filter(ImageFilter.GaussianBlur(1))]
+    )
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(4), rel=1e-5)
+    assert vectors[0] @ vectors[3] > 0.98 > vectors[0] @ vectors[1]
+
+
+def test_a_copied_picture_is_named(tmp_path: Path):
+    photos = write_photos(tmp_path / "photos", 6)
+    for k in range(6):  # pictures that are not alike
+        world(0, k)[0].save(photos / f"{k:02d}.png")
+    chosen = tiny_recipe(tmp_path / "none", photos, tmp_path, "data.buckets.resolution=128")
+    folder = tmp_path / "run"
+    copied = world(0, 3)[0].filter(ImageFilter.GaussianBlur(0.5))
+    events = a_run(folder, {"new.png": world(1, 9)[0], "copied.png": copied})
+    (folder / "recipe.toml").write_text(chosen.to_toml())
+    found = likeness(folder, events)
+    assert found is not None
+    assert (found.features, len(found.among_training)) == ("thumbnails", 6)
+    new, old = found.pictures
+    assert (old.nearest, old.path) == ("03.png", "samples/copied.png")
+    assert old.similarity > 0.98 > max(found.among_training)
+    assert new.similarity < 0.95
+
+
+def test_the_critters_have_features_of_their_own(tmp_path: Path):
+    from workbench.recipe import Recipe
+
+    folder = tmp_path / "run"
+    events = a_run(folder, {"a.png": world(1, 9)[0]})
+    (folder / "recipe.toml").write_text(Recipe.preset("critters").to_toml())
+    found = likeness(folder, events)
+    assert found is not None
+    assert found.features == "critters' CLIP"
+    assert -1 <= found.pictures[0].similarity < 1
+
+
+def test_nothing_to_compare(tmp_path: Path):
+    from workbench.recipe import Recipe
+
+    (tmp_path / "recipe.toml").write_text(Recipe.preset("critters").to_toml())
+    assert likeness(tmp_path, []) is None
+
+
+def test_a_clip_on_the_disk_gives_unit_vectors(tmp_path: Path):
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    config = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=16,
+        projection_dim=8,
+    )
+    CLIPVisionModelWithProjection(config).save_pretrained(tmp_path)
+    sizes = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    CLIPImageProcessor(**sizes).save_pretrained(tmp_path)
+    vectors = copying.clip_features(tmp_path, [world(0, k)[0] for k in range(3)])
+    assert vectors.shape == (3, 8)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(3), rel=1e-5)
