@@ -10,6 +10,7 @@ from workbench.commands import (
     datasets,
     demo,
     doctor,
+    experiment,
     loras,
     pictures,
     prior,
@@ -30,7 +31,7 @@ app = typer.Typer(
 for command in (
     *(demo.demo, training.new, training.check, training.train, training.resume),
     *(captions.caption, datasets.buckets, prior.make_prior),
-    *(pictures.sample, pictures.compare, pictures.verify),
+    *(pictures.sample, pictures.compare, pictures.verify, experiment.experiment),
     *(loras.inspect, loras.convert, loras.merge),
     *(runs.runs, doctor.doctor),
 ):

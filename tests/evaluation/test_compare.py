@@ -67,9 +67,11 @@ def test_pictures_of_the_run_are_taken_from_its_folder(tmp_path: Path) -> None:
         Image.new("RGB", (8, 8), colour).save(tmp_path / f"{colour}.png")
         picture = SampledPicture(prompt="p", seed=3, path=f"{colour}.png")
         log.append(Sampled(step=step, pictures=(picture,), base=base))
-    assert set(module._drawn(tmp_path)) == {("p", 3, 0.0)}, "what was saved is not known yet"
+    assert set(module.drawn_pictures(tmp_path)) == {("p", 3, 0.0)}, (
+        "what was saved is not known yet"
+    )
     log.append(Saved(step=20, path="lora/x.safetensors", what="lora", final=True))
-    drawn = module._drawn(tmp_path)
+    drawn = module.drawn_pictures(tmp_path)
     assert drawn["p", 3, 0.0].getpixel((0, 0)) == (255, 0, 0)
     assert drawn["p", 3, 1.0].getpixel((0, 0)) == (0, 255, 0)
 

@@ -85,7 +85,7 @@ def test_timings_give_every_second_to_one_stage() -> None:
         Sampled(elapsed_s=14, step=1, pictures=()),
         Finished(elapsed_s=14, step=1),
     ]
-    assert report._timings(events) == {
+    assert report.stage_seconds(events) == {
         "starting": 1, "caching": 3, "training": 6, "saving": 1.5, "sampling": 2.5
     }  # fmt: skip
 

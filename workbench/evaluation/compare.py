@@ -59,13 +59,13 @@ def compare(
     if isinstance(source, str | Path):
         is_run = Path(source).is_dir()
         trained = (open_run if is_run else open_lora)(source, base=base)
-        drawn = _drawn(Path(source)) if is_run else {}
+        drawn = drawn_pictures(Path(source)) if is_run else {}
         return _compare(trained, settings, drawn, started)
     if isinstance(source, Trained):
         return _compare(source, settings, {}, started)
     with source.trainer.showing():
         trained = from_run(source)
-        return _compare(trained, settings, _drawn(source.folder), started)
+        return _compare(trained, settings, drawn_pictures(source.folder), started)
 
 
 def _compare(
@@ -127,8 +127,14 @@ def _draw(trained: Trained, jobs: Iterable[Job]) -> dict[Job, Image.Image]:
     return pictures
 
 
-def _drawn(folder: Path) -> dict[Job, Image.Image]:
-    """Pictures that the run left in its folder: of the base, and of the step that it saved."""
+def drawn_pictures(folder: Path) -> dict[Job, Image.Image]:
+    """Pictures that a run left in its folder: of the base, and of the step that it saved.
+
+    Args:
+        folder: the run folder.
+    Returns:
+        Prompt, seed and strength (0 or 1) to picture.
+    """
     events = read(folder)
     saved = [event.step for event in events if isinstance(event, Saved) and event.final]
     pictures: dict[Job, Image.Image] = {}

@@ -89,7 +89,7 @@ def gather(
     """
     folder = Path(folder)
     events = read(folder)
-    timings = _timings(events)
+    timings = stage_seconds(events)
     if comparison is not None and started is not None:
         timings["comparison"] = time.monotonic() - started
     recipe = folder / "recipe.toml"
@@ -140,7 +140,7 @@ def _facts(events: Sequence[Event]) -> dict[str, str]:
         facts["Images"] = f"{started.num_images:,}{held}"
         facts["Device"] = f"{started.device}, {started.precision}"
     if isinstance(progress, Progress):
-        facts["Training"] = duration(_timings(events).get("training", 0.0))
+        facts["Training"] = duration(stage_seconds(events).get("training", 0.0))
         facts["Speed"] = f"{progress.images_per_s:.1f} images/s"
     files = [e for e in events if isinstance(e, Saved) and e.what == "lora" and e.num_bytes]
     if files:
@@ -148,10 +148,15 @@ def _facts(events: Sequence[Event]) -> dict[str, str]:
     return facts
 
 
-def _timings(events: Sequence[Event]) -> dict[str, float]:
+def stage_seconds(events: Sequence[Event]) -> dict[str, float]:
     """Seconds by stage: what passed before each event belongs to the stage that it ends.
 
     An event of a stage's begin (`Preparing` with 0 done) opens the time until the next event.
+
+    Args:
+        events: of a run.
+    Returns:
+        "training", "sampling", "saving" and so on, to seconds; what took no time is left out.
     """
     spent: defaultdict[str, float] = defaultdict(float)
     stage, before = "starting", 0.0

@@ -1,0 +1,144 @@
+"""`experiment`: one recipe trained in several variants, and what each came to."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workbench.commands.progress import EventView, StageBar, follow
+from workbench.commands.terminal import Overrides, say, table
+from workbench.commands.training import load_recipe
+
+if TYPE_CHECKING:
+    from workbench.evaluation.experiment import Outcome, Variant
+    from workbench.evaluation.likeness import Likeness
+    from workbench.training.run import Run
+
+
+def experiment(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="WHAT", help="noises, optimizers, or a recipe with --vary."),
+    ],
+    settings: Overrides = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B,...", help="values to try; several are combined."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="optimizer steps of each variant; the recipe's by default.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="folder for the runs and the page.")] = Path(
+        "experiment"
+    ),
+) -> None:
+    """Train a recipe in several variants and compare them: numbers, and pictures side by side.
+
+    A variant that has finished in the folder is not trained again; one that was cut off goes on.
+    """
+    from workbench.evaluation import experiment as experiments
+    from workbench.evaluation import experiment_page
+    from workbench.evaluation.likeness import likeness_of
+
+    chosen = _variants(name, settings or [], vary or [], steps, out)
+    for number, variant in enumerate(chosen, 1):
+        _train(variant, out / variant.name, f"{number} of {len(chosen)}")
+    likeness = likeness_of(chosen[0].recipe)
+    outcomes = [_measured(variant, chosen[0], out, likeness) for variant in chosen]
+    known = experiments.references(outcomes[0], recipe=chosen[0].recipe, likeness=likeness)
+    _show(outcomes, known)
+    title = name if name in experiments.READY else f"{Path(name).stem} {' '.join(vary or [])}"
+    path = experiment_page.write(outcomes, known, out / "experiment.html", name=title)
+    say(str(path))
+
+
+def _variants(
+    name: str, settings: Sequence[str], vary: Sequence[str], steps: int | None, out: Path
+) -> "list[Variant]":
+    from workbench.evaluation import experiment as experiments
+    from workbench.settings import SettingsError
+
+    if name in experiments.READY:
+        if vary:
+            raise SettingsError(f"{name} brings its variants; leave --vary out, or name a recipe")
+        recipe, changes = experiments.ready(name)
+    elif vary:
+        recipe, changes = load_recipe(name, None), experiments.vary(vary)
+    else:
+        raise SettingsError(
+            f"nothing to compare: give --vary with {name}, for example "
+            f"--vary noise.kind=gaussian,offset; or choose {' or '.join(experiments.READY)}"
+        )
+    length = [] if steps is None else [f"length.steps={steps}"]
+    return experiments.variants(recipe, changes, overrides=[*settings, *length], out=out)
+
+
+def _train(variant: "Variant", folder: Path, number: str) -> None:
+    """Train a variant, go on with it, or leave it where it has finished."""
+    from workbench.records import history
+
+    if (folder / "recipe.toml").exists():
+        _require_same(variant, folder)
+        if history.state(folder) == "finished":
+            say(f"{variant.name} ({number}): trained already, {folder}")
+            return
+    say(f"{variant.name} ({number})", style="bold")
+    run = _run(variant, folder)
+    with StageBar() as bar:
+        try:
+            code = follow(run, EventView(bar))
+        except FloatingPointError:
+            code = 0  # it diverged, which the view has told: a result like any other
+    if code in (130, 143):
+        say("Stopped. The same command goes on from here.")
+    if code:
+        raise typer.Exit(code)
+
+
+def _run(variant: "Variant", folder: Path) -> "Run":
+    """A new run, or the one that lies there, from its newest checkpoint."""
+    import workbench as wb
+
+    if any((folder / "checkpoints").glob("step-*")):
+        return wb.resume(folder)
+    if (folder / "recipe.toml").exists():  # cut off before its first checkpoint: nothing was kept
+        shutil.rmtree(folder)
+    return wb.start(variant.recipe, folder=folder)
+
+
+def _require_same(variant: "Variant", folder: Path) -> None:
+    """Refuse to compare what an older experiment trained with what this one asks for."""
+    from workbench.evaluation.experiment import differences
+    from workbench.recipe import Recipe
+    from workbench.settings import SettingsError
+
+    lines = differences(Recipe.load(folder / "recipe.toml"), variant.recipe)
+    if lines:
+        shown = "\n  ".join(lines)
+        raise SettingsError(
+            f"{folder} was trained with other settings:\n  {shown}\nchoose another --out"
+        )
+
+
+def _measured(
+    variant: "Variant", first: "Variant", out: Path, likeness: "Likeness | None"
+) -> "Outcome":
+    from workbench.evaluation import experiment as experiments
+
+    return experiments.measure(
+        out / variant.name,
+        likeness=likeness,
+        differs=experiments.differences(first.recipe, variant.recipe),
+    )
+
+
+def _show(outcomes: "Sequence[Outcome]", known: "Sequence[Outcome]") -> None:
+    from workbench.evaluation.experiment import COLUMNS, cells
+
+    table(("variant", *COLUMNS), [(one.name, *cells(one)) for one in (*outcomes, *known)])
+    say("Gap: stable loss against the base. L*: lightness, 0 to 100, percentiles 1 and 99.")
+    for one in outcomes:
+        if one.state != "finished":
+            say(f"{one.name}: {one.state}", style="yellow")
