@@ -29,8 +29,8 @@ from workbench.records.events import (
 )
 from workbench.settings import SettingsError
 
-COMMANDS = """demo new check train resume caption buckets make-prior sample compare verify inspect
-convert merge runs doctor""".split()  # noqa: SIM905
+COMMANDS = """demo new check train resume caption buckets make-prior sample compare verify
+experiment inspect convert merge runs doctor""".split()  # noqa: SIM905
 
 
 @pytest.fixture(autouse=True)
