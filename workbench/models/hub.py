@@ -55,7 +55,7 @@ def fetch_files(name: str, patterns: Sequence[str]) -> Path:
     """
     if (folder := Path(name).expanduser()).is_dir():
         return folder
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name):
         raise SettingsError(
             f"{name!r} must be a folder, or a Hugging Face repository such as owner/name; there is "
             "no such folder here"

@@ -1,5 +1,6 @@
 """Models that describe a picture in a sentence: BLIP, GIT, Florence and their relatives."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -69,14 +70,17 @@ class _Captioner:
             num_beams=self.settings.num_beams,
             do_sample=False,
         )
-        asked = inputs.get("input_ids")
-        if asked is not None and asked.shape[1] <= answer.shape[1]:
-            length = asked.shape[1]
-            # Decoders repeat the question before their answer; encoder-decoders do not.
-            if torch.equal(answer[:, :length], asked):
-                answer = answer[:, length:]
-        sentences = self.processor.batch_decode(answer, skip_special_tokens=True)
-        return [_suggestion(sentence) for sentence in sentences]
+        sentences = self._decoded(answer)
+        # Decoders repeat the question before their answer; encoder-decoders do not.
+        asked = self._decoded(inputs["input_ids"]) if "input_ids" in inputs else [""] * len(images)
+        return [
+            _suggestion(sentence.removeprefix(question))
+            for sentence, question in zip(sentences, asked, strict=True)
+        ]
+
+    def _decoded(self, ids: torch.Tensor) -> list[str]:
+        texts = self.processor.batch_decode(ids, skip_special_tokens=True)
+        return [" ".join(text.split()) for text in texts]
 
     def _inputs(self, images: list[Image.Image]) -> Any:
         prompt = self.settings.prompt
@@ -88,9 +92,16 @@ class _Captioner:
                 [{"role": "user", "content": content}], add_generation_prompt=True
             )
         text = [prompt] * len(images)
-        return self.processor(images=images, text=text, padding=True, return_tensors="pt")
+        inputs = self.processor(images=images, text=text, padding=True, return_tensors="pt")
+        if self.model.config.model_type == "git":
+            # Its tokenizer ends the question as if it were the whole caption.
+            for name in ("input_ids", "attention_mask"):
+                inputs[name] = inputs[name][:, :-1]
+        if "token_type_ids" not in inspect.signature(self.model.forward).parameters:
+            inputs.pop("token_type_ids", None)  # BERT's tokenizers give them unasked
+        return inputs
 
 
 def _suggestion(sentence: str) -> list[Suggestion]:
-    text = " ".join(sentence.split())
+    text = sentence.strip()
     return [Suggestion(text, group="sentence")] if text else []
