@@ -6,6 +6,7 @@ import torch
 
 from workbench import seeds
 from workbench.adapters import LoRA
+from workbench.adapters.networks import NetworkSettings
 from workbench.evaluation.loading import Trained
 from workbench.models import family as models
 from workbench.models.family import BaseSettings
@@ -14,17 +15,26 @@ from workbench.records.sampling import SampleSettings
 SAMPLING = SampleSettings(prompts=("mochi, red", "blue"), seeds=(0, 1), steps=2, guidance=2.0)
 
 
-def train(base: Path, folder: Path, *, dtype: torch.dtype = torch.float16) -> Trained:
-    """A LoRA with alpha unlike rank, dropout, convolutions and text encoder, as if trained."""
+LORA = LoRA(rank=4, alpha=2.0, dropout=0.5, groups=("attention", "conv"), text_encoder=True)
+START_AT_ZERO = ("lora_B", "hada_w2_b", "lokr_w2_b", "lokr_w2", "magnitude")
+
+
+def train(
+    base: Path,
+    folder: Path,
+    *,
+    dtype: torch.dtype = torch.float16,
+    settings: NetworkSettings = LORA,
+) -> Trained:
+    """An adapter with alpha unlike rank, dropout, convolutions and text encoder, as if trained."""
     family = models.load(BaseSettings(path=str(base)))
-    settings = LoRA(rank=4, alpha=2.0, dropout=0.5, groups=("attention", "conv"), text_encoder=True)
     adapter = settings.attach(
         family.parts, family.adapter_targets, generator=seeds.generator(0, "adapter")
     )
     for k, (name, weight) in enumerate(adapter.trainables.items()):
-        if name.endswith("lora_B"):
+        if name.endswith(START_AT_ZERO):
             draws = torch.randn(weight.shape, generator=seeds.generator(1, "test", k))
-            weight.data.copy_(draws / 10)
+            weight.data.add_(draws / 10)
     for part in family.parts.values():
         part.train()
     path = adapter.save(

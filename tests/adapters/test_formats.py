@@ -56,10 +56,6 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("key", "method"),
         [
-            (f"{LINEAR}.dora_scale", "DoRA"),
-            ("unet.mid_block.to_q.lora_magnitude_vector", "DoRA"),
-            (f"{LINEAR}.hada_w1_a", "LoHa"),
-            (f"{LINEAR}.lokr_w1", "LoKr"),
             (f"{LINEAR}.oft_blocks", "OFT"),
             (f"{LINEAR}.diff_b", "full differences"),
         ],
@@ -94,6 +90,29 @@ class TestRefused:
     def test_tensors_of_something_else(self, saved, tmp_path: Path) -> None:
         more = {"emb_params": torch.ones(2, 8)}
         refused(changed(saved[0], tmp_path, **more), "emb_params: no tensor of a LoRA")
+
+    @pytest.mark.parametrize(
+        ("tensors", "said"),
+        [
+            ({"hada_w1_a": (16, 2)}, "hada_w1_b is missing"),
+            ({"lokr_w1": (4, 4), "lokr_w2_a": (4, 2)}, "lokr_w2_b is missing"),
+            ({"lokr_w1": (4, 4), "lokr_w1_a": (4, 2), "lokr_w2": (4, 4)}, "in full and in parts"),
+            ({"lokr_w1": (4, 4), "lokr_w2": (4, 3)}, r"make \[16, 12\], which fits no weight"),
+            ({"lora_up.weight": (16, 2), "hada_w1_a": (16, 2)}, "tensors of several methods"),
+        ],
+    )
+    def test_parts_of_other_methods(self, tmp_path: Path, tensors: dict, said: str) -> None:
+        path = tmp_path / "x.safetensors"
+        save_file({f"{LINEAR}.{key}": torch.ones(shape) for key, shape in tensors.items()}, path)
+        refused(path, said)
+
+    def test_lengths_of_another_size(self, saved, tmp_path: Path) -> None:
+        more = {f"{LINEAR}.dora_scale": torch.ones(7, 1)}
+        refused(changed(saved[0], tmp_path, **more), r"dora_scale \[7, 1\] does not fit")
+
+    def test_lengths_that_no_layer_can_train_are_for_merging(self, saved, tmp_path: Path) -> None:
+        more = {f"{LINEAR}.dora_scale": torch.ones(1, 16)}
+        refused(changed(saved[0], tmp_path, **more), "can be merged but not put beside a model")
 
     def test_an_alpha_of_zero(self, saved, tmp_path: Path) -> None:
         more = {f"{LINEAR}.alpha": torch.tensor(0.0)}
@@ -214,12 +233,12 @@ class TestPeft:
         assert next(iter(attached.layers().values())).scale == pytest.approx(3)
         assert torch.allclose(answer(fresh), expected, atol=1e-6)
 
-    def test_peft_dora_is_refused(self, saved, tmp_path: Path) -> None:
+    def test_a_dora_without_its_lengths_is_refused(self, saved, tmp_path: Path) -> None:
         there = convert(saved[0], tmp_path / "peft.safetensors", to="peft")
         path = tmp_path / "dora.safetensors"
         config = {"lora_adapter_metadata": json.dumps({"unet.use_dora": True})}
         save_file(load_file(there), path, metadata=config)
-        refused(path, "DoRA")
+        refused(path, "a DoRA, but .* has no lora_magnitude_vector")
 
     def test_sdxl_names_need_the_base(self, tmp_path: Path) -> None:
         name = "lora_unet_input_blocks_4_1_proj_in"

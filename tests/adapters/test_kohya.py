@@ -10,16 +10,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from workbench.adapters.kohya import altered_layers, write_layers
-from workbench.adapters.layers import Layer
+from workbench.adapters.layers import LowRank
 from workbench.store import FileRefused, read_header
 
 
-def layers(rank: int = 4, width: int = 8) -> dict[str, Layer]:
+def layers(rank: int = 4, width: int = 8) -> dict[str, LowRank]:
     draw = torch.Generator().manual_seed(0)
     shapes = {"lora_unet_a": ((rank, width), (width, rank))}
     shapes["lora_unet_b"] = ((2, width, 3, 3), (width, 2, 1, 1))
     return {
-        name: Layer(torch.randn(down, generator=draw), torch.randn(up, generator=draw), 1.5)
+        name: LowRank(torch.randn(down, generator=draw), torch.randn(up, generator=draw), 1.5)
         for name, (down, up) in shapes.items()
     }
 

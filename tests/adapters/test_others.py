@@ -1,15 +1,17 @@
 """Our files in the hands of others: diffusers' pipeline and LyCORIS give what we give."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_models import ALL_GROUPS, answer, learn, name_of, parts
 from torch import Tensor
 
-from workbench.adapters import LoRA, attach_file, convert, write
+from workbench.adapters import LoHa, LoKr, LoRA, attach_file, convert, write
 from workbench.models.family import BaseSettings, Family, load
+from workbench.store import FileRefused, read_header
 
 
 def trained(base: Path, *, text_encoder: bool = True):
@@ -115,3 +117,149 @@ def test_lycoris_computes_the_same(tmp_path: Path) -> None:
     assert len(network.loras) == len(adapter.layers())
     assert (expected - base).abs().max() > 1e-2
     assert torch.allclose(answer(other), expected, atol=1e-4)
+
+
+GROUPS = ("attention", "feedforward", "conv", "projection", "time")
+METHODS = {
+    "dora": LoRA(rank=4, alpha=2.5, groups=GROUPS, dora=True, dropout=0.4),
+    "loha": LoHa(rank=3, alpha=2.0, groups=GROUPS, rank_dropout=0.4),
+    "lokr": LoKr(rank=2, alpha=1.5, factor=4, groups=GROUPS, module_dropout=0.4),
+    "lokr-full": LoKr(rank=64, alpha=16, groups=GROUPS),
+    "lokr-near-root": LoKr(rank=1, alpha=3, factor=-1, groups=GROUPS),
+    "pissa": LoRA(rank=4, alpha=6, groups=("attention", "conv"), init="pissa"),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_lycoris_reads_every_method(name: str, tmp_path: Path) -> None:
+    """Our file, trained a step with dropout on, under its classes: the same answers."""
+    pytest.importorskip("lycoris", reason="lycoris-lora is not installed")
+    from lycoris import create_lycoris_from_weights
+    from small_models import TARGETS
+
+    models, other = parts(), parts()
+    adapter = METHODS[name].attach(models, TARGETS, generator=torch.Generator().manual_seed(0))
+    learn(adapter.trainables, 0.05)
+    models["unet"].train()
+    torch.manual_seed(0)
+    answer(models).square().mean().backward()
+    torch.optim.SGD(adapter.trainables.values(), lr=0.05).step()
+    models["unet"].eval()
+    path = tmp_path / "x.safetensors"
+    write(path, adapter, name_of=name_of, dtype=torch.float32, metadata={})
+    base, expected = answer(other), answer(models)
+    weights = {k.replace("lora_unet_", "lycoris_"): v for k, v in load_file(path).items()}
+    network, _ = create_lycoris_from_weights(1.0, None, other["unet"], weights_sd=weights)
+    network.apply_to()
+    network.eval()
+    assert len(network.loras) == len(adapter.layers())
+    assert (expected - base).abs().max() > 1e-2
+    assert torch.allclose(answer(other), expected, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("algo", "options"),
+    [
+        ("locon", {}),
+        ("locon", {"use_tucker": True}),
+        ("locon", {"weight_decompose": True}),
+        ("locon", {"weight_decompose": True, "wd_on_out": False}),
+        ("loha", {}),
+        ("loha", {"use_tucker": True}),
+        ("loha", {"weight_decompose": True}),
+        ("lokr", {"factor": 4}),
+        ("lokr", {"factor": 4, "full_matrix": True}),
+        ("lokr", {"factor": 8, "decompose_both": True, "use_tucker": True}),
+        ("lokr", {"factor": -1, "unbalanced_factorization": True, "weight_decompose": True}),
+    ],
+    ids=str,
+)
+def test_we_read_what_lycoris_writes(
+    algo: str, options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alpha unlike rank, dropout, convolutions; merged, and beside the model."""
+    pytest.importorskip("lycoris", reason="lycoris-lora is not installed")
+    from lycoris import LycorisNetwork
+
+    from workbench.adapters.merge import merge
+
+    monkeypatch.setattr(LycorisNetwork, "LORA_PREFIX", "lora_unet")
+    theirs, merged, attached = parts(), parts(), parts()
+    torch.manual_seed(0)
+    network = LycorisNetwork(
+        theirs["unet"],
+        lora_dim=2,
+        conv_lora_dim=1,
+        alpha=3.0,
+        conv_alpha=2.5,
+        network_module=algo,
+        dropout=0.3 if algo == "locon" else 0,
+        rank_dropout=0.3 if algo != "locon" else 0,
+        module_dropout=0.3,
+        **options,
+    )
+    for p in network.parameters():
+        p.data += 0.05 * torch.randn_like(p)
+    path = tmp_path / "lycoris.safetensors"
+    save_file({k: v.detach().contiguous() for k, v in network.state_dict().items()}, path)
+    base = answer(theirs)
+    network.apply_to()
+    network.eval()
+    expected = answer(theirs)
+    assert (expected - base).abs().max() > 1e-2
+    report = merge(merged, path, name_of=name_of)
+    assert len(report.rounding) == len(network.loras)
+    assert torch.allclose(answer(merged), expected, atol=5e-4)
+    if options.get("weight_decompose") and (algo != "locon" or "wd_on_out" in options):
+        with pytest.raises(FileRefused, match="can be merged but not put beside"):
+            attach_file(path, attached, name_of=name_of)
+        return
+    attach_file(path, attached, name_of=name_of)
+    assert torch.allclose(answer(attached), expected, atol=5e-4)
+
+
+def test_diffusers_reads_a_dora_in_pefts_form(tiny_sd: Path, tmp_path: Path) -> None:
+    """Not in kohya's: there it drops dora_scale and shows a wrong plain LoRA."""
+    from diffusers import StableDiffusionPipeline
+
+    family = load(BaseSettings(path=str(tiny_sd)))
+    settings = LoRA(rank=4, alpha=2.5, groups=("attention", "conv"), dora=True)
+    adapter = settings.attach(
+        family.parts, family.adapter_targets, generator=torch.Generator().manual_seed(0)
+    )
+    learn(adapter.trainables, 0.05)
+    path = save(family, adapter, tmp_path / "kohya.safetensors")
+    peft = convert(path, tmp_path / "peft.safetensors", to="peft")
+    ours = picture(family.pipeline())
+    found = {}
+    for file in (path, peft):
+        theirs = StableDiffusionPipeline.from_pretrained(
+            tiny_sd, safety_checker=None, dtype=torch.float32
+        )
+        theirs.scheduler = family.pipeline().scheduler
+        theirs.load_lora_weights(tmp_path, weight_name=file.name)
+        found[file.stem] = float((picture(theirs) - ours).abs().max())
+    assert found["peft"] < 1e-4
+    assert found["kohya"] > 1e-3
+
+
+def test_diffusers_reads_a_lokr_in_pefts_form(tiny_sd: Path, tmp_path: Path) -> None:
+    """By the U-Net's own method; the pipeline's refuses whatever has no "lora" in its names."""
+    from diffusers import UNet2DConditionModel
+
+    family = load(BaseSettings(path=str(tiny_sd)))
+    adapter = LoKr(rank=2, alpha=1.5, factor=4, groups=("attention", "conv")).attach(
+        family.parts, family.adapter_targets, generator=torch.Generator().manual_seed(0)
+    )
+    learn(adapter.trainables, 0.05)
+    path = save(family, adapter, tmp_path / "kohya.safetensors")
+    peft = convert(path, tmp_path / "peft.safetensors", to="peft")
+    unet = UNet2DConditionModel.from_pretrained(tiny_sd, subfolder="unet").eval()
+    packed = json.loads(read_header(peft)[0]["lora_adapter_metadata"])
+    unet.load_lora_adapter(load_file(peft), prefix="unet", metadata=packed)
+    draw = torch.Generator().manual_seed(0)
+    latents, hidden = torch.randn(1, 4, 8, 8, generator=draw), torch.randn(1, 7, 32, generator=draw)
+    inputs = (latents, torch.tensor([500]), hidden)
+    with torch.no_grad():
+        a, b = (u.eval()(*inputs).sample for u in (unet, family.unet))
+    assert torch.allclose(a, b, atol=1e-4)

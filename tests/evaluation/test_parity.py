@@ -10,7 +10,7 @@ from tiny_trained import train
 from torch import Tensor
 
 from workbench import store
-from workbench.adapters import LoRA
+from workbench.adapters import LoHa, LoKr, LoRA
 from workbench.evaluation import parity
 from workbench.evaluation.loading import Trained
 from workbench.evaluation.results import ProofRow
@@ -139,6 +139,51 @@ def test_sdxl_passes_too(tiny_sdxl: Path, tmp_path: Path) -> None:
     proof = parity.prove_file(train(tiny_sdxl, tmp_path, dtype=torch.float32))
     assert proof.passed, proof.findings
     assert proof.numbers["rounding"] == 0
+
+
+WIDE = {"groups": ("attention", "conv"), "text_encoder": True}
+METHODS = {
+    "dora": LoRA(rank=4, alpha=2.0, dora=True, dropout=0.5, **WIDE),
+    "loha": LoHa(rank=4, alpha=2.0, rank_dropout=0.3, **WIDE),
+    "lokr": LoKr(rank=2, alpha=1.5, factor=4, module_dropout=0.3, **WIDE),
+    "lokr-full": LoKr(rank=64, alpha=16, **WIDE),
+    "pissa": LoRA(rank=4, alpha=2.0, init="pissa", **WIDE),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_passes(method: str, tiny_sd: Path, tmp_path: Path) -> None:
+    trained = train(tiny_sd, tmp_path, settings=METHODS[method])
+    proof = parity.prove_file(trained)
+    assert proof.passed, proof.findings
+    assert 0 < proof.numbers["rounding"] < 2e-3
+    assert ("other programs" in proof.numbers) == (method == "dora")
+
+
+def test_what_comfyui_shows_of_a_dora_is_told_layer_by_layer(tiny_sd: Path, tmp_path: Path) -> None:
+    trained = train(tiny_sd, tmp_path, settings=METHODS["dora"])
+    proof = parity.verify(trained.path, base=str(tiny_sd))
+    assert proof.passed, proof.findings
+    assert proof.elsewhere.keys() == trained.adapter.layers().keys()
+    row = next(row for row in proof.rows if row.name == "other programs")
+    assert row.warning and row.value == max(proof.elsewhere.values())
+    name = next(iter(proof.elsewhere))
+    layer, weight = trained.adapter.layers()[name], trained.adapter.weights()[name].detach()
+    moved, axes = weight + layer.product(), tuple(range(1, weight.dim()))
+    theirs = layer.magnitude * moved / weight.norm(dim=axes, keepdim=True)
+    ours = layer.magnitude * moved / moved.norm(dim=axes, keepdim=True)
+    expected = (theirs - ours).norm() / (ours - weight).norm()
+    assert proof.elsewhere[name] == pytest.approx(float(expected), rel=2e-2), "float16 in the file"
+
+
+def test_lost_lengths_of_a_dora_are_noticed(tiny_sd: Path, tmp_path: Path) -> None:
+    """What diffusers does to such a file."""
+    trained = train(tiny_sd, tmp_path, settings=METHODS["dora"])
+    tensors = store.load_tensors(trained.path)
+    kept = {name: t for name, t in tensors.items() if not name.endswith("dora_scale")}
+    path = store.save_tensors(tmp_path / "stripped.safetensors", kept)
+    found = rows(replace(trained, path=path))
+    assert not found["names"].passed and not found["model output"].passed
 
 
 def test_an_untrained_lora_is_not_called_broken(tiny_sd: Path, tmp_path: Path) -> None:

@@ -1,40 +1,22 @@
-"""LoRA files, our own and others': written, read, and put on a model whole or not at all."""
+"""Adapter files written, converted, and put on a model whole or not at all."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
+from workbench.adapters.attached import AttachedAdapter, AttachedNetwork
+from workbench.adapters.decompose import of_outputs
+from workbench.adapters.files import Format, LoraFile, listed, read, resolve
 from workbench.adapters.full import AttachedFull, attach_folder
 from workbench.adapters.kohya import HASHES, NameOf, write_hashed, write_layers
-from workbench.adapters.layers import Layer, adaptable
-from workbench.adapters.lora import AttachedAdapter, AttachedLoRA
+from workbench.adapters.layers import Layer, factors
 from workbench.adapters.naming import is_sdxl, kohya_name, place
-from workbench.adapters.parse import layers_of, other_method
-from workbench.adapters.peft_format import PACKED, read_configs, to_peft, with_parts
-from workbench.store import FileRefused, load_tensors, read_header
+from workbench.adapters.peft_format import PACKED, to_peft
+from workbench.store import FileRefused
 
-Format = Literal["kohya", "peft"]
-
-
-@dataclass(frozen=True, slots=True)
-class LoraFile:
-    """A LoRA file, read and checked.
-
-    Attributes:
-        path: where it lies.
-        layers: name to layer: kohya's name, or "<part>.<path>" in PEFT's format.
-        metadata: string pairs of the header.
-        format: whose names it uses.
-    """
-
-    path: Path
-    layers: dict[str, Layer]
-    metadata: dict[str, str]
-    format: Format
+__all__ = ["Format", "LoraFile", "attach_file", "convert", "read", "resolve", "write", "write_as"]
 
 
 def write(
@@ -61,73 +43,9 @@ def write(
     return adapter.save(Path(path), name_of=name_of, dtype=dtype, metadata=metadata)
 
 
-def read(path: str | Path) -> LoraFile:
-    """Read a LoRA file in kohya's or PEFT's format.
-
-    Args:
-        path: a .safetensors file.
-    Returns:
-        Its layers; a missing alpha is the rank; a Tucker core is multiplied into `down`.
-    Raises:
-        FileRefused: unreadable, another method than LoRA, NaN, or tensors that are no whole layer.
-    """
-    path = Path(path)
-    metadata, header = read_header(path)
-    if found := other_method(header):
-        raise FileRefused(
-            f"{path}: {found[0]} ({found[1]}), which would be wrong as a plain LoRA; "
-            "nothing was loaded"
-        )
-    tensors = load_tensors(path)
-    if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-        raise FileRefused(f"{path}: NaN or infinite: {_listed(bad)}; nothing was loaded")
-    layers, wrong = layers_of(tensors)
-    if wrong or not layers:
-        raise FileRefused(f"{path}: not a whole LoRA: {_listed(wrong) or 'it holds no layers'}")
-    if all("." not in name for name in layers):
-        return LoraFile(path, layers, metadata, "kohya")
-    layers = with_parts(layers, read_configs(path, metadata))
-    return LoraFile(path, layers, metadata, "peft")
-
-
-def resolve(
-    file: LoraFile, parts: Mapping[str, nn.Module], *, name_of: NameOf
-) -> dict[str, dict[str, Layer]]:
-    """Find the module that each layer of a file belongs to.
-
-    Args:
-        file: what `read` returned.
-        parts: part to model, without an adapter.
-        name_of: (part, path) to a layer's name in kohya's format.
-    Returns:
-        Part to path to layer, shaped like the module's weight, in the model's order.
-    Raises:
-        FileRefused: layers that fit no module, or not its shape; all are listed.
-    """
-    left = dict(file.layers)
-    found: dict[str, dict[str, Layer]] = {}
-    wrong: list[str] = []
-    for part, model in parts.items():
-        for path, module in adaptable(model):
-            for name in _spellings(part, path, name_of):
-                if name not in left:
-                    continue
-                try:
-                    found.setdefault(part, {})[path] = left.pop(name).fitted(module)
-                except ValueError as error:
-                    wrong.append(f"{name}: {error}")
-    wrong += [f"{name}: no such layer in this model" for name in left]
-    if wrong:
-        raise FileRefused(
-            f"{file.path}: {len(wrong)} of {len(file.layers)} layers do not fit this model, so "
-            f"nothing was loaded; it may be for another family: {_listed(wrong)}"
-        )
-    return found
-
-
 def attach_file(
     path: str | Path, parts: Mapping[str, nn.Module], *, name_of: NameOf
-) -> AttachedLoRA | AttachedFull:
+) -> AttachedNetwork | AttachedFull:
     """Put a trained adapter on a model.
 
     Args:
@@ -135,13 +53,27 @@ def attach_file(
         parts: part to model, without an adapter.
         name_of: (part, path) to a layer's name in kohya's format.
     Returns:
-        The adapter; `settings` is None for a LoRA, whose ranks may differ by layer.
+        The adapter; `settings` is None for a file, whose ranks may differ by layer.
     Raises:
-        FileRefused: the file is unsound or does not fit; the model is as it was.
+        FileRefused: the file is unsound or does not fit, or peft has no such layers; the model is
+            as it was.
     """
     if Path(path).is_dir():
         return attach_folder(Path(path), parts)
-    return AttachedLoRA(parts, resolve(read(path), parts, name_of=name_of), settings=None)
+    layers = resolve(read(path), parts, name_of=name_of)
+    strange = [
+        f"{part}.{name}"
+        for part, own in layers.items()
+        for name, x in own.items()
+        if x.magnitude is not None and (x.kind != "lora" or not of_outputs(x.magnitude))
+    ]
+    if strange:
+        raise FileRefused(
+            f"{path}: DoRA's lengths of inputs, or of a LoHa or LoKr, can be merged but not put "
+            f"beside a model: {listed(strange, limit=3)}; `workbench merge` it, or make a plain "
+            "LoRA of it with `workbench convert --rank`"
+        )
+    return AttachedNetwork(parts, layers, settings=None)
 
 
 def convert(
@@ -171,22 +103,43 @@ def convert(
         layers = {(part, path): x for part, own in found.items() for path, x in own.items()}
     else:
         layers, name_of = _guessed(file), kohya_name
-    kept = {k: v for k, v in file.metadata.items() if k not in (PACKED, HASHES, "format")}
-    if to == "peft":
-        tensors, packed = to_peft(layers)
-        return write_hashed(Path(target), tensors, kept | packed)
-    named = {name_of(*key): layer for key, layer in layers.items()}
-    dtype = next(iter(layers.values())).down.dtype
-    return write_layers(Path(target), named, dtype=dtype, metadata=kept)
+    dtype = next(iter(factors(next(iter(layers.values()))).values())).dtype
+    return write_as(
+        Path(target), layers, to=to, name_of=name_of, dtype=dtype, metadata=file.metadata
+    )
 
 
-def _spellings(part: str, path: str, name_of: NameOf) -> set[str]:
-    """Names that programs give a module: kohya's, diffusers' with underscores, PEFT's."""
-    # transformers 5 dropped the level text_model from one of its classes; files have it or not.
-    bare = path.removeprefix("text_model.")
-    paths = {path} if part == "unet" else {bare, f"text_model.{bare}"}
-    underscored = f"lora_{part}_{path}".replace(".", "_")
-    return {name_of(part, path), underscored, *(f"{part}.{p}" for p in paths)}
+def write_as(
+    path: Path,
+    layers: Mapping[tuple[str, str], Layer],
+    *,
+    to: Format,
+    name_of: NameOf,
+    dtype: torch.dtype,
+    metadata: Mapping[str, str],
+) -> Path:
+    """Write layers in either format.
+
+    Args:
+        path: a .safetensors path.
+        layers: part and path to layer.
+        to: "kohya" or "peft".
+        name_of: (part, path) to a layer's name in kohya's format.
+        dtype: type of the matrices.
+        metadata: of the file that the layers come from; what it says of them is renewed.
+    Returns:
+        The path.
+    Raises:
+        FileRefused: PEFT has no such layers.
+    """
+    kept = {k: v for k, v in metadata.items() if k not in (PACKED, HASHES, "format")}
+    if to == "kohya":
+        named = {name_of(*key): layer for key, layer in layers.items()}
+        kept = {k: v for k, v in kept.items() if not k.startswith("ss_network_")}
+        return write_layers(path, named, dtype=dtype, metadata=kept)
+    tensors, packed = to_peft(layers)
+    exact = {n: t if "magnitude" in n else t.to("cpu", dtype) for n, t in tensors.items()}
+    return write_hashed(path, exact, kept | packed)
 
 
 def _guessed(file: LoraFile) -> dict[tuple[str, str], Layer]:
@@ -208,8 +161,3 @@ def _guessed(file: LoraFile) -> dict[tuple[str, str], Layer]:
 def _split(name: str) -> tuple[str, str]:
     part, _, path = name.partition(".")
     return part, path
-
-
-def _listed(names: Sequence[str], *, limit: int = 12) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return "; ".join(names[:limit]) + more

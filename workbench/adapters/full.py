@@ -8,8 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from workbench.adapters.attached import check_fit, take
 from workbench.adapters.kohya import NameOf, write_hashed
-from workbench.adapters.lora import Targets, check_fit, take
+from workbench.adapters.networks import Targets
 from workbench.settings import Settings, setting
 from workbench.store import FileRefused, load_tensors, write_text
 
@@ -28,7 +29,12 @@ class Full(Settings):
     )
 
     def attach(
-        self, parts: Mapping[str, nn.Module], targets: Targets, *, generator: torch.Generator
+        self,
+        parts: Mapping[str, nn.Module],
+        targets: Targets,
+        *,
+        generator: torch.Generator,
+        name_of: NameOf | None = None,
     ) -> "AttachedFull":
         """Let all weights learn.
 
@@ -36,6 +42,7 @@ class Full(Settings):
             parts: part to model: "unet", "text_encoder", "text_encoder_2".
             targets: not used, there is nothing to choose.
             generator: not used, nothing is drawn.
+            name_of: not used, nothing is read.
         Returns:
             The adapter; the parts that learn are in fp32 from now on.
         """
@@ -82,6 +89,18 @@ class AttachedFull:
         self._start = self.state() if settings.keep_start else None
         self._trained: dict[str, Tensor] = {}  # while another strength than 1 is set
         self._strength = 1.0
+
+    @property
+    def rate_factors(self) -> dict[str, float]:
+        """None: each part has one rate."""
+        return {}
+
+    def after_step(self) -> None:
+        """Nothing."""
+
+    def traces(self) -> dict[str, float]:
+        """Nothing."""
+        return {}
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Trainable weights of each part that learns."""

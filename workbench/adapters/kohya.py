@@ -1,4 +1,4 @@
-"""LoRA files in kohya's format, with hashes that tell later which layer was altered."""
+"""Adapter files in kohya's and LyCORIS' format, with hashes that tell what was altered."""
 
 import hashlib
 import json
@@ -10,36 +10,41 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from workbench.adapters.layers import Layer
+from workbench.adapters.decompose import of_outputs
+from workbench.adapters.layers import Kronecker, Layer, LowRank, tensors
 from workbench.store import FileRefused, load_tensors, read_header, save_tensors
 
 NameOf = Callable[[str, str], str]  # (part, path of a module) -> its name in LoRA files
 HASHES = "workbench.layer_hashes"
-_SUFFIX = re.compile(r"\.(lora_(up|down|mid|A|B)(\.weight)?|alpha|dora_scale)$")
+_SUFFIX = re.compile(
+    r"\.(lora_(up|down|mid|A|B)(\.weight)?|lora_magnitude_vector|alpha|dora_scale"
+    r"|hada_(w[12]_[ab]|t[12])|lokr_(w[12](_[ab])?|t2))$"
+)
+_FULL_PRECISION = ("alpha", "dora_scale")  # fp16 magnitudes cost up to 1.8 % of dW
 _LEGACY_START, _LEGACY_LENGTH = 0x100000, 0x10000
 
 
 def write_layers(
     path: Path, layers: Mapping[str, Layer], *, dtype: torch.dtype, metadata: Mapping[str, str]
 ) -> Path:
-    """Write layers as a kohya-format file with its hashes.
+    """Write layers as a file in kohya's and LyCORIS' format with its hashes.
 
     Args:
         path: a .safetensors path.
         layers: name in the file to layer.
-        dtype: type of the two matrices; alpha is fp32.
+        dtype: type of the matrices; alpha and DoRA's lengths are fp32.
         metadata: string pairs; what the layers themselves say (rank, alpha, hashes) is added.
     Returns:
         The path.
     Raises:
         ValueError: a weight is NaN or infinite, or becomes so in `dtype`.
     """
-    tensors: dict[str, Tensor] = {}
-    for name, layer in layers.items():
-        tensors[f"{name}.lora_down.weight"] = layer.down.to("cpu", dtype)
-        tensors[f"{name}.lora_up.weight"] = layer.up.to("cpu", dtype)
-        tensors[f"{name}.alpha"] = torch.tensor(layer.alpha, dtype=torch.float32)
-    return write_hashed(path, tensors, _network(layers) | dict(metadata))
+    stored = {
+        f"{name}.{suffix}": tensor.to("cpu", tensor.dtype if suffix in _FULL_PRECISION else dtype)
+        for name, layer in layers.items()
+        for suffix, tensor in tensors(layer).items()
+    }
+    return write_hashed(path, stored, _network(layers) | dict(metadata))
 
 
 def write_hashed(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
@@ -125,17 +130,31 @@ def content_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -
 
 
 def _network(layers: Mapping[str, Layer]) -> dict[str, str]:
-    """Rank and alpha as UIs show them: of most layers; those of 3x3 convolutions apart."""
-    wide = [x for x in layers.values() if x.down.dim() == 4 and x.down.shape[-1] > 1]
-    flat = [x for x in layers.values() if x.down.dim() == 2 or x.down.shape[-1] == 1]
+    """Method, rank and alpha as UIs show them: of most layers; those of 3x3 convolutions apart."""
+    wide = [x for x in layers.values() if _is_wide(x)]
+    flat = [x for x in layers.values() if not _is_wide(x)]
     (rank, alpha), _ = Counter((x.rank, x.alpha) for x in flat or wide).most_common(1)[0]
+    first = next(iter(layers.values()))
     args: dict[str, str] = {}
+    if first.kind != "lora" or first.magnitude is not None:
+        args["algo"] = "locon" if first.kind == "lora" else first.kind
+    if first.magnitude is not None:
+        args |= {"dora_wd": "True", "wd_on_output": str(of_outputs(first.magnitude))}
     if wide:
         (conv_rank, conv_alpha), _ = Counter((x.rank, x.alpha) for x in wide).most_common(1)[0]
-        args = {"conv_dim": str(conv_rank), "conv_alpha": str(conv_alpha)}
+        args |= {"conv_dim": str(conv_rank), "conv_alpha": str(conv_alpha)}
     return {
-        "ss_network_module": "networks.lora",
+        "ss_network_module": "lycoris.kohya" if "algo" in args else "networks.lora",
         "ss_network_dim": str(rank),
         "ss_network_alpha": str(alpha),
         "ss_network_args": json.dumps(args),
     }
+
+
+def _is_wide(layer: Layer) -> bool:
+    """Whether a layer is known to be a convolution wider than 1x1."""
+    if isinstance(layer, LowRank):
+        return layer.down.dim() == 4 and layer.down.shape[-1] > 1
+    if isinstance(layer, Kronecker) and layer.w2 is not None:
+        return layer.w2.dim() == 4 and layer.w2.shape[-1] > 1
+    return False

@@ -1,66 +1,71 @@
-"""One adapted layer as plain tensors: what LoRA files hold and what merging adds."""
+"""One adapted layer as plain tensors: what adapter files hold and what merging adds."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from workbench.adapters.decompose import decomposed, shown_by_others
+from workbench.adapters.lowrank import LowRank
+from workbench.adapters.products import Hadamard, Kronecker
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A low-rank change of one weight: dW = alpha / rank * up @ down.
+Layer = LowRank | Hadamard | Kronecker
 
-    Attributes:
-        down: (rank, in) for a linear layer, (rank, in, height, width) for a convolution.
-        up: (out, rank), or (out, rank, 1, 1).
-        alpha: scale times rank.
+__all__ = [
+    "Hadamard",
+    "Kronecker",
+    "Layer",
+    "LowRank",
+    "adaptable",
+    "copied",
+    "factors",
+    "relative_error",
+    "shown_elsewhere",
+    "tensors",
+]
+
+
+def factors(layer: Layer) -> dict[str, Tensor]:
+    """The matrices whose product the change is.
+
+    Args:
+        layer: any.
+    Returns:
+        Field to tensor; those that a layer does without are left out.
     """
+    found = {field: getattr(layer, field) for field in layer.file_names}
+    return {field: tensor for field, tensor in found.items() if tensor is not None}
 
-    down: Tensor
-    up: Tensor
-    alpha: float
 
-    @property
-    def rank(self) -> int:
-        """Width of the bottleneck."""
-        return self.down.shape[0]
+def tensors(layer: Layer) -> dict[str, Tensor]:
+    """The tensors of a layer as kohya's and LyCORIS' files name them.
 
-    @property
-    def scale(self) -> float:
-        """Factor on the product of the two matrices."""
-        return self.alpha / self.rank
+    Args:
+        layer: any.
+    Returns:
+        Name behind the layer's own ("lora_down.weight", "hada_w1_a", "alpha", "dora_scale") to
+        tensor; alpha and dora_scale are fp32.
+    """
+    stored = layer.folded() if isinstance(layer, Kronecker) else layer
+    found = {layer.file_names[field]: tensor for field, tensor in factors(stored).items()}
+    found["alpha"] = torch.tensor(layer.alpha, dtype=torch.float32)
+    if layer.magnitude is not None:
+        found["dora_scale"] = layer.magnitude.float()
+    return found
 
-    def delta(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """The change of the weight.
 
-        Args:
-            dtype: type to compute in.
-        Returns:
-            dW in the weight's shape: (out, in) or (out, in, height, width).
-        """
-        down, up = self.down.to(dtype), self.up.to(dtype)
-        return self.scale * (up.flatten(1) @ down.flatten(1)).unflatten(1, down.shape[1:])
+def copied(layer: Layer, device: str = "cpu") -> Layer:
+    """A layer with tensors of its own.
 
-    def fitted(self, module: nn.Module) -> "Layer":
-        """The layer in the shape that a module wants: 1x1 convolutions are stored either way.
-
-        Args:
-            module: `nn.Linear` or `nn.Conv2d`.
-        Returns:
-            The same change, 2-D for a linear layer and 4-D for a convolution.
-        Raises:
-            ValueError: the shapes do not fit the module or each other.
-        """
-        weight: Tensor = module.weight  # pyright: ignore[reportAssignmentType]
-        down_shape = (self.rank, *weight.shape[1:])
-        up_shape = (weight.shape[0], self.rank, *(1,) * (weight.dim() - 2))
-        if not (_same(self.down.shape, down_shape) and _same(self.up.shape, up_shape)):
-            raise ValueError(
-                f"down {list(self.down.shape)} and up {list(self.up.shape)} do not fit a weight "
-                f"of {list(weight.shape)}"
-            )
-        return Layer(self.down.reshape(down_shape), self.up.reshape(up_shape), self.alpha)
+    Args:
+        layer: any.
+        device: where they lie; "meta" keeps their shapes alone.
+    Returns:
+        The same values.
+    """
+    own = factors(layer) | ({} if layer.magnitude is None else {"magnitude": layer.magnitude})
+    return replace(layer, **{name: t.detach().to(device, copy=True) for name, t in own.items()})
 
 
 def adaptable(part: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -80,25 +85,46 @@ def adaptable(part: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield path, module
 
 
-def relative_error(stored: Mapping[str, Layer], exact: Mapping[str, Layer]) -> dict[str, float]:
+def relative_error(
+    stored: Mapping[str, Layer], exact: Mapping[str, Layer], *, weights: Mapping[str, Tensor]
+) -> dict[str, float]:
     """How much rounding changed each layer's dW.
 
     Args:
         stored: name to layer after rounding.
         exact: the same names before.
+        weights: name to the base's weight.
     Returns:
         Name to |dW stored - dW| / |dW|; 0 where dW is zero.
     """
     errors = {}
     for name, layer in exact.items():
-        delta = layer.delta()
+        delta = layer.delta(weights[name])
         size = delta.norm()
-        difference = (stored[name].delta() - delta).norm()
+        difference = (stored[name].delta(weights[name]).to(delta) - delta).norm()
         errors[name] = float(difference / size) if size > 0 else float(difference)
     return errors
 
 
-def _same(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Equal but for trailing 1s."""
-    length = max(len(shape), len(wanted))
-    return (*shape, *(1,) * (length - len(shape))) == (*wanted, *(1,) * (length - len(wanted)))
+def shown_elsewhere(
+    layers: Mapping[str, Layer], *, weights: Mapping[str, Tensor]
+) -> dict[str, float]:
+    """How far programs that divide by |W| are off, as ComfyUI does, for each layer of a DoRA.
+
+    Args:
+        layers: name to layer.
+        weights: name to the base's weight.
+    Returns:
+        Name to |W there - W'| / |W' - W|; layers without DoRA's lengths are left out.
+    """
+    found = {}
+    for name, layer in layers.items():
+        if layer.magnitude is None:
+            continue
+        product = layer.product()
+        weight = weights[name].detach().to(product)
+        product, length = product.reshape(weight.shape), layer.magnitude.to(product)
+        ours = decomposed(weight, product, length)
+        off = (shown_by_others(weight, product, length) - ours).norm()
+        found[name] = float(off / (ours - weight).norm().clamp(min=1e-30))
+    return found

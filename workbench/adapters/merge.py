@@ -1,4 +1,4 @@
-"""A LoRA's change added to the weights for good."""
+"""An adapter's change added to the weights for good."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from workbench.adapters.formats import read, resolve
+from workbench.adapters.files import read, resolve
 from workbench.adapters.kohya import NameOf
 
 NOTICEABLE = 0.01  # share of dW lost to rounding from which `Merged.note` speaks
@@ -30,11 +30,11 @@ class Merged:
 def merge(
     parts: Mapping[str, nn.Module], path: str | Path, strength: float = 1.0, *, name_of: NameOf
 ) -> Merged:
-    """Add a LoRA to the weights of a model, in place: W + strength * alpha / rank * up @ down.
+    """Add an adapter to the weights of a model, in place: W + strength (W' - W).
 
     Args:
         parts: part to model, without an adapter.
-        path: a LoRA file.
+        path: a LoRA, DoRA, LoHa or LoKr file.
         strength: factor on the change.
         name_of: (part, path) to a layer's name in kohya's format.
     Returns:
@@ -49,7 +49,7 @@ def merge(
             weight: Tensor = parts[part].get_submodule(module_path).weight  # pyright: ignore[reportAssignmentType]
             exact = torch.promote_types(weight.dtype, torch.float32)
             before = weight.to(exact)
-            delta = strength * layer.delta(exact).to(weight.device)
+            delta = strength * layer.delta(before.cpu(), dtype=exact).to(weight.device)
             stored = (before + delta).to(weight.dtype)
             lost = (stored.to(exact) - before - delta).norm() / delta.norm().clamp(min=1e-30)
             weight.copy_(stored)

@@ -4,12 +4,14 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from workbench.adapters.layers import Layer
+from workbench.adapters.decompose import of_outputs
+from workbench.adapters.layers import Kronecker, Layer, LowRank, factors
 from workbench.store import FileRefused, read_json
 
 PARTS = ("unet", "text_encoder", "text_encoder_2")
@@ -26,7 +28,7 @@ def read_configs(path: Path, metadata: Mapping[str, str]) -> Configs:
     Returns:
         Part to configuration; empty when there is none.
     Raises:
-        FileRefused: it cannot be read, or says that the weights are a DoRA.
+        FileRefused: it cannot be read.
     """
     configs: dict[str, dict[str, Any]] = {}
     beside = path.with_name("adapter_config.json")
@@ -39,71 +41,134 @@ def read_configs(path: Path, metadata: Mapping[str, str]) -> Configs:
     for key, value in packed.items():
         part, _, field = key.partition(".")
         configs.setdefault(part, {})[field] = value
-    if any(config.get("use_dora") for config in configs.values()):
-        raise FileRefused(f"{path}: DoRA, which would be wrong as a plain LoRA")
     return configs
 
 
-def with_parts(layers: Mapping[str, Layer], configs: Configs) -> dict[str, Layer]:
+def with_parts(layers: Mapping[str, Layer], configs: Configs, *, path: Path) -> dict[str, Layer]:
     """Put the part in front of each name, and the configuration's alpha in each layer.
 
     Args:
         layers: "unet.<path>", "base_model.model.<path>" or "<path>" to layer.
         configs: what `read_configs` returned.
+        path: the weights, for errors.
     Returns:
         "<part>.<path>" to layer with alpha in kohya's meaning.
+    Raises:
+        FileRefused: a DoRA by its configuration, and no magnitudes.
     """
-    renamed = {}
+    renamed: dict[str, Layer] = {}
     for name, layer in layers.items():
         full = name.removeprefix("base_model.model.")
         if full.partition(".")[0] not in PARTS:
             full = f"unet.{full}"
-        part, _, path = full.partition(".")
-        alpha = _alpha(configs.get(part, configs.get("", {})), path, layer)
-        renamed[full] = Layer(layer.down, layer.up, alpha)
+        part, _, module = full.partition(".")
+        config = configs.get(part, configs.get("", {}))
+        if config.get("use_dora") and layer.magnitude is None:
+            raise FileRefused(f"{path}: a DoRA, but {name} has no lora_magnitude_vector")
+        renamed[full] = _scaled(layer, config, module)
     return renamed
 
 
 def to_peft(layers: Mapping[tuple[str, str], Layer]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Layers as diffusers' `save_lora_weights` writes them.
+    """Layers as diffusers' `save_lora_weights` writes them; LoHa and LoKr likewise.
 
     Args:
         layers: part and path to layer.
     Returns:
         Tensors, and the metadata that holds alpha.
+    Raises:
+        FileRefused: PEFT has no such layers.
     """
-    tensors: dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {}
     packed: dict[str, Any] = {}
     for part in dict.fromkeys(part for part, _ in layers):
         # transformers 5 dropped text_model from one class: files keep it, patterns fit both.
         own = {path.removeprefix("text_model."): x for (p, path), x in layers.items() if p == part}
-        packed |= {f"{part}.{key}": value for key, value in _config(own).items()}
+        packed |= {f"{part}.{key}": value for key, value in _config(own, part).items()}
         prefix = part if part == "unet" else f"{part}.text_model"
         for path, layer in own.items():
-            tensors[f"{prefix}.{path}.lora_A.weight"] = layer.down
-            tensors[f"{prefix}.{path}.lora_B.weight"] = layer.up
-    return tensors, {"format": "pt", PACKED: json.dumps(packed, sort_keys=True)}
+            stored = layer.folded() if isinstance(layer, Kronecker) else layer
+            suffix = ".weight" if isinstance(layer, LowRank) else ""
+            for field, tensor in factors(stored).items():
+                found[f"{prefix}.{path}.{layer.peft_names[field]}{suffix}"] = tensor
+            if layer.magnitude is not None:
+                found[f"{prefix}.{path}.lora_magnitude_vector"] = peft_magnitude(layer.magnitude)
+    return found, {"format": "pt", PACKED: json.dumps(packed, sort_keys=True)}
 
 
-def _config(layers: Mapping[str, Layer]) -> dict[str, Any]:
-    """The arguments of PEFT's LoraConfig."""
+def peft_magnitude(magnitude: Tensor) -> Tensor:
+    """A DoRA's lengths in the shape that peft gives them.
+
+    Args:
+        magnitude: (out, 1) or (out, 1, 1, 1).
+    Returns:
+        (out,) or (1, out, 1, 1).
+    """
+    return magnitude.flatten() if magnitude.dim() == 2 else magnitude.transpose(0, 1).contiguous()
+
+
+def _config(layers: Mapping[str, Layer], part: str) -> dict[str, Any]:
+    """The arguments of PEFT's LoraConfig, LoHaConfig or LoKrConfig."""
+    methods = {(layer.kind, layer.magnitude is not None) for layer in layers.values()}
+    kind, dora = next(iter(methods))
+    lengths = [x.magnitude for x in layers.values() if x.magnitude is not None]
+    odd = not all(map(of_outputs, lengths))
+    if len(methods) > 1 or odd or (dora and kind != "lora"):
+        raise FileRefused(
+            f"PEFT has one method for all layers of the {part}, and DoRA's lengths only of a "
+            f"LoRA's outputs; this file has {sorted(methods)}; write kohya's format, or a plain "
+            "LoRA (workbench convert --rank)"
+        )
     rank = Counter(layer.rank for layer in layers.values()).most_common(1)[0][0]
-    alpha = Counter(layer.alpha for layer in layers.values()).most_common(1)[0][0]
-    return {
+    alphas = {path: float(x.rank) if _full(x) else x.alpha for path, x in layers.items()}
+    alpha = Counter(alphas.values()).most_common(1)[0][0]
+    config: dict[str, Any] = {
         "r": rank,
-        "lora_alpha": alpha,
+        "lora_alpha" if kind == "lora" else "alpha": alpha,
         "rank_pattern": {path: x.rank for path, x in layers.items() if x.rank != rank},
-        "alpha_pattern": {path: x.alpha for path, x in layers.items() if x.alpha != alpha},
+        "alpha_pattern": {path: own for path, own in alphas.items() if own != alpha},
         "target_modules": sorted(layers),
-        "init_lora_weights": False,
+        "init_lora_weights" if kind == "lora" else "init_weights": False,
     }
+    if kind == "lokr":
+        thin = any(isinstance(x, Kronecker) and x.w1 is None for x in layers.values())
+        config |= {"decompose_both": thin, "decompose_factor": _decompose_factor(layers)}
+    return config | ({"use_dora": True} if dora else {})
 
 
-def _alpha(config: Mapping[str, Any], path: str, layer: Layer) -> float:
-    if "lora_alpha" not in config:
-        return layer.alpha
-    alpha = float(config["lora_alpha"])
-    for key, value in (config.get("alpha_pattern") or {}).items():
+def _full(layer: Layer) -> bool:
+    return isinstance(layer, Kronecker) and layer.is_full
+
+
+def _decompose_factor(layers: Mapping[str, Layer]) -> int:
+    """The setting by which peft splits every layer's sides as they are split here; else -1."""
+    from peft.tuners.lokr.layer import factorization
+
+    splits = {pair for x in layers.values() if isinstance(x, Kronecker) for pair in x.splits()}
+    for factor in (-1, *sorted({short for short, _ in splits})):
+        if all(factorization(a * b, factor) == (a, b) for a, b in splits):
+            return factor
+    return -1
+
+
+def _scaled(layer: Layer, config: Mapping[str, Any], path: str) -> Layer:
+    """A layer with the scale that PEFT's configuration gives it."""
+    key = "lora_alpha" if isinstance(layer, LowRank) else "alpha"
+    if key not in config:
+        return layer
+    alpha = float(_own(config, "alpha_pattern", path, config[key]))
+    if isinstance(layer, Kronecker) and layer.is_full:
+        # Files of LyCORIS have no scale here, PEFT has: it goes into w1.
+        rank = _own(config, "rank_pattern", path, config.get("r", 1))
+        return replace(layer, alpha=float(rank), factor=alpha / rank).folded()
+    if config.get("use_rslora"):
+        alpha *= math.sqrt(layer.rank)
+    return replace(layer, alpha=alpha)
+
+
+def _own(config: Mapping[str, Any], pattern: str, path: str, value: Any) -> Any:
+    """What a pattern says of one layer."""
+    for key, own in (config.get(pattern) or {}).items():
         if f".{path}".endswith(f".{key.removeprefix('^')}"):
-            alpha = float(value)
-    return alpha * math.sqrt(layer.rank) if config.get("use_rslora") else alpha
+            value = own
+    return value

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from workbench.commands.terminal import byte_size, say, table
 
 LONG_VALUE = 100
+NOTICEABLE = 0.05  # share of the change that a plain LoRA may miss without a colour
 
 LoraPath = Annotated[Path, typer.Argument(metavar="LORA", help="a .safetensors file.")]
 
@@ -19,16 +20,21 @@ def inspect(
         bool, typer.Option("--full", help="print long metadata too, such as the recipe.")
     ] = False,
 ) -> None:
-    """Say what a LoRA file holds: format, ranks, alphas, layers, how it was trained."""
+    """Say what a LoRA file holds: format, methods, ranks, alphas, layers, how it was trained."""
     from workbench.adapters import formats
 
     lora = formats.read(path)
     size = byte_size(path.stat().st_size)
     say(f"{path}: {lora.format} format, {size}, {len(lora.layers)} layers")
-    kinds = Counter((_part(name), x.rank, float(x.alpha)) for name, x in lora.layers.items())
+    kinds = Counter(
+        (_part(name), _method(x), x.rank, float(x.alpha)) for name, x in lora.layers.items()
+    )
     table(
-        ("part", "rank", "alpha", "layers"),
-        [(part, str(r), f"{a:g}", str(count)) for (part, r, a), count in sorted(kinds.items())],
+        ("part", "method", "rank", "alpha", "layers"),
+        [
+            (part, m, str(r), f"{a:g}", str(count))
+            for (part, m, r, a), count in sorted(kinds.items())
+        ],
     )
     for key, value in sorted(lora.metadata.items()):
         long = len(value) > LONG_VALUE and not full
@@ -42,19 +48,35 @@ def convert(
     base: Annotated[
         str | None, typer.Option(help="the base model; SDXL's names cannot do without.")
     ] = None,
+    rank: Annotated[
+        int | None, typer.Option(min=1, help="write the nearest plain LoRA of this rank.")
+    ] = None,
 ) -> None:
-    """Write a LoRA file in another format; the values stay as they are."""
-    from workbench.adapters import formats
+    """Write a LoRA file in another format, or as a plain LoRA of some rank.
+
+    The values stay as they are; with --rank the nearest plain LoRA is written, of any method, and
+    what that loses is said.
+    """
+    from workbench.adapters import formats, reduce
+    from workbench.evaluation.loading import recorded_recipe
     from workbench.models import family as models
     from workbench.settings import SettingsError
 
     if out.exists():
         raise SettingsError(f"{out} exists; name a new file")
-    if base is None:
+    recipe = recorded_recipe(path) if base is None and rank is not None else None
+    if base is None and recipe is None:
+        if rank is not None:
+            raise SettingsError(f"{path} does not say which base it is for; name it with --base")
         formats.convert(path, out, to=to)
     else:
-        family = models.load(models.BaseSettings(path=base))
-        formats.convert(path, out, to=to, parts=family.parts, name_of=family.kohya_name)
+        chosen = recipe.base if recipe is not None else models.BaseSettings(path=str(base))
+        family = models.load(chosen)
+        names = {"parts": family.parts, "name_of": family.kohya_name}
+        if rank is None:
+            formats.convert(path, out, to=to, **names)
+        else:
+            _say_lost(reduce.reduce(path, out, rank=rank, to=to, **names), rank)
     say(str(out))
 
 
@@ -81,6 +103,22 @@ def merge(
         say(merged.note, style="yellow")
     family.pipeline().save_pretrained(out)
     say(str(out))
+
+
+def _say_lost(errors: dict[str, float], rank: int) -> None:
+    worst, mean = max(errors, key=errors.__getitem__), sum(errors.values()) / len(errors)
+    say(
+        f"a plain LoRA of rank {rank} misses {mean:.2%} of each layer's change on average, "
+        f"{errors[worst]:.2%} at most ({worst})",
+        style="yellow" if mean > NOTICEABLE else None,
+    )
+
+
+def _method(layer: Any) -> str:
+    names = {"lora": "LoRA", "loha": "LoHa", "lokr": "LoKr"}
+    if layer.magnitude is None:
+        return names[layer.kind]
+    return "DoRA" if layer.kind == "lora" else f"{names[layer.kind]} with DoRA's lengths"
 
 
 def _part(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workbench.commands.progress import StageBar
-from workbench.commands.terminal import Overrides, complain, say
+from workbench.commands.terminal import Overrides, complain, say, table
 
 if TYPE_CHECKING:
     from workbench.evaluation.loading import Trained
@@ -101,6 +101,9 @@ def verify(trained: RunOrLora, base: Base = None) -> None:
     for row in proof.rows:
         style = "bold red" if not row.passed else "yellow" if row.warning else None
         say(f"{'ok' if row.passed else 'FAILED':<7}{row.name}: {row.explanation}", style=style)
+    if proof.elsewhere:
+        found = sorted(proof.elsewhere.items(), key=lambda x: -x[1])
+        table(("layer", "off in ComfyUI"), [(name, f"{value:.1%}") for name, value in found])
     if not proof.passed:
         complain(f"{proof.path} is not what was trained")
         raise typer.Exit(1)

@@ -163,7 +163,10 @@ def _from_checkpoint(family: "Family", recipe: Recipe, path: Path) -> Any:
     """What the newest checkpoint holds: the moving average where files are made from one."""
     states = checkpoint.newest_valid(path.parent.parent, read_only=True).bundle.unpack()
     generator = seeds.generator(recipe.training.seed, "adapter")
-    adapter = recipe.adapter.attach(family.parts, family.adapter_targets, generator=generator)
-    state = states["ema"] if recipe.ema else states.get("shown", states["adapter"])
-    adapter.load({name: state[name] for name in adapter.trainables if name in state})
+    adapter = recipe.adapter.attach(
+        family.parts, family.adapter_targets, generator=generator, name_of=family.kohya_name
+    )
+    shown = states["ema"] if recipe.ema else states.get("shown", {})
+    averaged = {name: shown[name] for name in adapter.trainables if name in shown}
+    adapter.load(states["adapter"] | averaged)
     return adapter

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from workbench import seeds, store
 from workbench.adapters import Full, formats
+from workbench.adapters.attached import AttachedNetwork
 from workbench.adapters.kohya import altered_layers
-from workbench.adapters.layers import Layer, relative_error
+from workbench.adapters.layers import Layer, copied, relative_error, shown_elsewhere, tensors
 from workbench.adapters.merge import merge
 from workbench.evaluation.loading import Trained, from_run, open_lora, open_run
 from workbench.evaluation.results import Proof, ProofRow
@@ -71,10 +72,12 @@ def verify(path: str | Path, *, base: str | None = None) -> Proof:
     started = time.monotonic()
     rows = [_hash_row(path)]
     trained = open_lora(path, base=base)
+    elsewhere = _elsewhere(trained)
     trained.adapter.detach()
     again = _reload(trained, trained.family)
     rows += [_effect_row(again), _off_row(again), _merged_row(again), _trip_row(again, path)]
-    return Proof(str(path), tuple(rows), time.monotonic() - started)
+    rows += _elsewhere_rows(elsewhere)
+    return Proof(str(path), tuple(rows), time.monotonic() - started, elsewhere)
 
 
 def prove_file(trained: Trained) -> Proof:
@@ -88,8 +91,9 @@ def prove_file(trained: Trained) -> Proof:
         The proof; a file that does not load ends it.
     """
     started = time.monotonic()
-    rows = list(_climb(trained))
-    return Proof(str(trained.path), tuple(rows), time.monotonic() - started)
+    elsewhere = _elsewhere(trained)
+    rows = [*_climb(trained), *_elsewhere_rows(elsewhere)]
+    return Proof(str(trained.path), tuple(rows), time.monotonic() - started, elsewhere)
 
 
 def _climb(trained: Trained) -> Iterator[ProofRow]:
@@ -101,8 +105,8 @@ def _climb(trained: Trained) -> Iterator[ProofRow]:
     except ValueError as error:
         yield ProofRow("reload", math.inf, None, False, str(error))
         return
-    if again.layers:
-        yield _rounding_row(again.layers, adapter.layers())  # type: ignore[attr-defined]
+    if isinstance(adapter, AttachedNetwork):
+        yield _rounding_row(again.layers, adapter)
     inside = outputs(family, trained.prompts)
     yield _output_row("model output", again.on, inside, base=again.base)
     yield _off_row(again)
@@ -137,8 +141,8 @@ def _reload(trained: Trained, fresh: "Family") -> _Reloaded:
     with adapter.strength(0):
         off = outputs(fresh, trained.prompts)
     layers, merged = {}, None
-    if not isinstance(adapter.settings, Full):
-        layers = {name: _copy(layer) for name, layer in adapter.layers().items()}  # type: ignore[union-attr]
+    if isinstance(adapter, AttachedNetwork):
+        layers = {name: copied(layer) for name, layer in adapter.layers().items()}
         adapter.detach()
         merge(fresh.parts, trained.path, name_of=fresh.kohya_name)
         merged = outputs(fresh, trained.prompts)
@@ -177,10 +181,6 @@ def _picture(trained: Trained, family: "Family") -> Image.Image:
     return next(draw(family, settings, [job])).image
 
 
-def _copy(layer: Layer) -> Layer:
-    return Layer(layer.down.cpu().clone(), layer.up.cpu().clone(), layer.alpha)
-
-
 def _stored(path: Path) -> dict[str, Tensor]:
     """Tensors of a LoRA file; of a full fine-tune's folder, with the part in front."""
     if path.is_file():
@@ -194,16 +194,14 @@ def _stored(path: Path) -> dict[str, Tensor]:
 
 def _expected(trained: Trained) -> dict[str, Tensor]:
     """What the file must hold, before the cast to its type."""
-    if isinstance(trained.adapter.settings, Full):
+    if not isinstance(trained.adapter, AttachedNetwork):
         modules = trained.adapter.modules.items()
         return {f"{p}.{n}": tensor for p, m in modules for n, tensor in m.state_dict().items()}
-    expected: dict[str, Tensor] = {}
-    for name, layer in trained.adapter.layers().items():  # type: ignore[attr-defined]
-        key = trained.family.kohya_name(*name.split(".", 1))
-        expected[f"{key}.lora_down.weight"] = layer.down
-        expected[f"{key}.lora_up.weight"] = layer.up
-        expected[f"{key}.alpha"] = torch.tensor(layer.alpha)
-    return expected
+    return {
+        f"{trained.family.kohya_name(*name.split('.', 1))}.{suffix}": tensor
+        for name, layer in trained.adapter.layers().items()
+        for suffix, tensor in tensors(layer).items()
+    }
 
 
 def _tensor_rows(stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterator[ProofRow]:
@@ -216,7 +214,8 @@ def _tensor_rows(stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> 
     yield ProofRow("names", strange, 0, strange == 0, said)
     common = [name for name in wanted if name in stored]
     altered = [name for name in common if not _same_bits(wanted[name], stored[name])]
-    types = sorted({str(stored[n].dtype)[6:] for n in common if not n.endswith(".alpha")})
+    exact = (".alpha", ".dora_scale")
+    types = sorted({str(stored[n].dtype)[6:] for n in common if not n.endswith(exact)})
     said = f"Every tensor is bit for bit what was trained, as {' and '.join(types)}."
     if altered:
         said = f"{len(altered)} tensors differ from what was trained: {_few(altered)}."
@@ -231,10 +230,10 @@ def _same_bits(trained: Tensor, stored: Tensor) -> bool:
     return one.equal(other)
 
 
-def _rounding_row(reloaded: Mapping[str, Layer], trained: Mapping[str, Layer]) -> ProofRow:
+def _rounding_row(reloaded: Mapping[str, Layer], adapter: AttachedNetwork) -> ProofRow:
     """How much the file's type changed the effect of each layer: said, but no failure."""
-    common = {name: _copy(layer) for name, layer in trained.items() if name in reloaded}
-    errors = relative_error(reloaded, common)
+    common = {name: copied(x) for name, x in adapter.layers().items() if name in reloaded}
+    errors = relative_error(reloaded, common, weights=adapter.weights())
     worst = max(errors, key=errors.__getitem__, default="")
     value = errors.get(worst, 0.0)
     many = sum(error > ROUNDING_LIMIT for error in errors.values())
@@ -296,6 +295,26 @@ def _merged_row(again: _Reloaded) -> ProofRow:
         "beside the model, or merge in float32."
     )
     return replace(row, passed=math.isfinite(row.value), warning=True, explanation=said)
+
+
+def _elsewhere(trained: Trained) -> dict[str, float]:
+    """What programs show that read a DoRA otherwise, layer by layer."""
+    if not isinstance(trained.adapter, AttachedNetwork):
+        return {}
+    return shown_elsewhere(trained.adapter.layers(), weights=trained.adapter.weights())
+
+
+def _elsewhere_rows(found: Mapping[str, float]) -> Iterator[ProofRow]:
+    """For a DoRA alone; a matter of other programs, so no failure."""
+    if not found:
+        return
+    worst, mean = max(found, key=found.__getitem__), sum(found.values()) / len(found)
+    said = (
+        "ComfyUI and its kin divide a DoRA by |W|, not by |W + dW|: what they show of each layer's "
+        f"change is off by {min(found.values()):.1%} to {found[worst]:.1%}, {mean:.1%} on average, "
+        f"most in {worst}; `workbench convert --rank` writes a plain LoRA for them."
+    )
+    yield ProofRow("other programs", found[worst], None, True, said, warning=mean > OUTPUT_LIMIT)
 
 
 def _trip_row(again: _Reloaded, path: Path) -> ProofRow:

@@ -162,6 +162,7 @@ def update(
         torch.nn.utils.clip_grads_with_norm_(trainer.trainables.values(), longest, norm)
     trainer.take_step()
     if finite:
+        trainer.adapter.after_step()
         trainer.schedule.step()
         if trainer.ema is not None:
             with trainer.averaging.shown():

@@ -50,6 +50,7 @@ def progress(run: "Run", epoch: int, result: loop.StepResult) -> Progress:
     rate = run.rate.after(run.seconds)
     rates = {group["name"]: group["lr"] for group in trainer.optimizer.param_groups}
     traces = dict(run.recipe.optimizer.traces(trainer.optimizer.optimizer))
+    traces |= trainer.adapter.traces()
     if trainer.ema is not None:
         traces["ema_decay"] = trainer.ema.decay
     if trainer.num_overflows:

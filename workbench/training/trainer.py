@@ -210,6 +210,7 @@ def assemble(recipe: Recipe, *, folder: Path) -> Generator[Preparing, None, Trai
         family.parts,
         family.adapter_targets,
         generator=seeds.generator(recipe.training.seed, "adapter"),
+        name_of=family.kohya_name,
     )
     for p in adapter.trainables.values():
         p.data = p.data.to(getattr(torch, recipe.training.trainable_dtype))
@@ -268,14 +269,15 @@ def _trainer(
             f"schedule.kind must be 'constant' for optimizer.kind = {recipe.optimizer.kind!r}, "
             f"which averages in place of lowering the rate, got {recipe.schedule.kind!r}"
         )
-    groups = recipe.optimizer.groups(adapter.groups())
+    groups = recipe.optimizer.groups(adapter.groups(), adapter.rate_factors)
     narrow = recipe.training.trainable_dtype == "bfloat16" and recipe.training.stochastic_rounding
     stand_ins = StandIns(groups) if narrow else None
     optimizer = recipe.optimizer.build(stand_ins.groups if stand_ins else groups)
     schedule = recipe.schedule.build(optimizer, total_steps or 1_000_000)
     # Layers whose answer is left out get no gradient: SDXL reads its encoders before the last one.
     skips = recipe.base.clip_skip > 0 or family.name == "sdxl"
-    accelerator.ddp_handler.find_unused_parameters = batches.trains_text and skips
+    drops = getattr(recipe.adapter, "module_dropout", 0.0) > 0
+    accelerator.ddp_handler.find_unused_parameters = drops or (batches.trains_text and skips)
     model, prepared = accelerator.prepare(Denoiser(family, adapter.modules), optimizer)
     return Trainer(
         recipe=recipe,
