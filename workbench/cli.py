@@ -33,7 +33,7 @@ for command in (
     *(captions.caption, datasets.buckets, prior.make_prior),
     *(pictures.sample, pictures.compare, pictures.verify, experiment.experiment),
     *(loras.inspect, loras.convert, loras.merge),
-    *(runs.runs, doctor.doctor),
+    *(runs.runs, runs.diagnose, doctor.doctor),
 ):
     app.command()(command)
 

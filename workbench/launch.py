@@ -116,8 +116,24 @@ def _report(run: Run, event: Event) -> Iterator[Event]:
         from workbench.evaluation.report import gather, write_report
 
         if run.prompts():
+            yield from _likeness(run)
             path = write_report(run)
         else:
             path = page.write(gather(run.folder), run.folder / "report.html")
-        verdict = diagnosis.verdict(log.read(run.folder))
+        verdict = diagnosis.diagnose(run.folder)
         yield Reported(path=run.inside(path), verdict=verdict.sentence)
+
+
+def _likeness(run: Run) -> Iterator[Event]:
+    """Compare the samples with the training pictures, before the verdict is made."""
+    from workbench.evaluation.copying import likeness
+
+    try:
+        found = likeness(run.folder, log.read(run.folder))
+    except (FileRefused, SettingsError) as error:  # pictures that went away while it trained
+        yield Warned(
+            id="copying-unknown",
+            message=f"whether samples copy training pictures cannot be said: {error}",
+        )
+    else:
+        yield from [found] if found is not None else []

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from workbench.plots import curves
 from workbench.plots.timesteps import recent_losses
-from workbench.records.events import Event, Progress, Validated
+from workbench.records.events import Event, Measured, Progress, Validated
 from workbench.records.timesteps import recent
 
 if TYPE_CHECKING:
@@ -21,10 +21,16 @@ def figures(events: Sequence[Event]) -> dict[str, "Figure"]:
         events: the run's events.
     Returns:
         Name to figure, the most telling first: "stable_loss", "timesteps", "loss",
-        "recent_timesteps", "rates", "gradient_norm", and one for each further trace.
+        "recent_timesteps", "rates", "gradient_norm", one for each further trace, "weight_change",
+        "weight_change_by_step" and "ema_lag".
     """
     progress = [event for event in events if isinstance(event, Progress)]
-    return _validation_figures(events) | (_progress_figures(progress) if progress else {})
+    measured = [event for event in events if isinstance(event, Measured) and event.change]
+    return (
+        _validation_figures(events)
+        | (_progress_figures(progress) if progress else {})
+        | (_movement_figures(measured) if measured else {})
+    )
 
 
 def _validation_figures(events: Sequence[Event]) -> dict[str, "Figure"]:
@@ -67,3 +73,24 @@ def _progress_figures(progress: Sequence[Progress]) -> dict[str, "Figure"]:
         x, y = zip(*points, strict=True)
         drawn[name] = curves.lines(x, {name: y}, title=name, y=name)
     return drawn
+
+
+def _movement_figures(measured: Sequence[Measured]) -> dict[str, "Figure"]:
+    """How far the weights have come: by block now, by block over the steps, and their average."""
+    steps, last = [event.step for event in measured], measured[-1].change
+    drawn = {"weight_change": curves.weight_change(last)}
+    if len(steps) > 1:
+        nan = float("nan")
+        blocks = {block: [event.change.get(block, nan) for event in measured] for block in last}
+        title = "How far the weights moved, by step"
+        drawn["weight_change_by_step"] = curves.lines(steps, blocks, title=title, y="|dW| / |W|")
+    lags = [(e.step, e.average.lag / e.average.distance) for e in measured if _moved(e)]  # type: ignore[union-attr]
+    if len(lags) > 1:
+        x, y = zip(*lags, strict=True)
+        title = "Share of the way that the moving average lacks"
+        drawn["ema_lag"] = curves.lines(x, {"lag": y}, title=title, y="|EMA - raw| / |raw - start|")
+    return drawn
+
+
+def _moved(event: Measured) -> bool:
+    return event.average is not None and event.average.distance > 0

@@ -182,6 +182,8 @@ def _updates_lost(seen: Seen) -> Fault | None:
     watched = [e for e in seen.measured if e.updated is not None and seen.rate(e.step) > 0]
     if not watched or (share := watched[-1].updated or 0.0) >= _MOST_LOST:
         return None
+    if watched[-1].dtype != "float32" and seen.setting("training.stochastic_rounding", False):
+        return None  # few weights move in each step, and on average all arrive
     norms = {event.step: event.gradient_norm for event in seen.progress}
     last = watched[-1]
     if not norms.get(last.step):
@@ -189,7 +191,8 @@ def _updates_lost(seen: Seen) -> Fault | None:
     return Fault(
         "updates_lost",
         f"the updates are smaller than half the precision of {last.dtype} and are rounded away",
-        "keep the weights that learn in float32 (training.trainable_dtype), or raise the rate",
+        "keep the weights that learn in float32 (training.trainable_dtype), or set "
+        "training.stochastic_rounding=true",
         (
             f"Step {last.step} changed {share:.1%} of the weights; the next number that "
             f"{last.dtype} holds is {last.spacing:.1e} away.",

@@ -95,7 +95,7 @@ def gather(
     recipe = folder / "recipe.toml"
     return Report(
         name=folder.resolve().name,
-        verdict=diagnosis.verdict(events),
+        verdict=diagnosis.diagnose(folder),
         subtitle=_subtitle(events),
         facts=_facts(events),
         comparison=comparison,
