@@ -12,6 +12,7 @@ from workbench.commands import (
     doctor,
     experiment,
     loras,
+    noise,
     pictures,
     prior,
     runs,
@@ -33,7 +34,7 @@ for command in (
     *(captions.caption, datasets.buckets, prior.make_prior),
     *(pictures.sample, pictures.compare, pictures.verify, experiment.experiment),
     *(loras.inspect, loras.convert, loras.merge),
-    *(runs.runs, runs.diagnose, doctor.doctor),
+    *(noise.noise, runs.runs, runs.diagnose, doctor.doctor),
 ):
     app.command()(command)
 

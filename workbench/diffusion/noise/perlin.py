@@ -121,5 +121,7 @@ def _mixing(length: int, cell: float, nodes: int, shift: Tensor) -> tuple[Tensor
     place = (torch.arange(length) + 0.5) / cell + shift[:, None]  # (B, length)
     distance = place[..., None] - torch.arange(nodes)  # (B, length, nodes)
     near = (1 - distance.abs()).clamp(min=0)
-    weight = near * near * near * (near * (6 * near - 15) + 10)  # 6 t^5 - 15 t^4 + 10 t^3, of 1 - |distance|
+    weight = (
+        near * near * near * (near * (6 * near - 15) + 10)
+    )  # 6 t^5 - 15 t^4 + 10 t^3, of 1 - |distance|
     return weight, weight * distance

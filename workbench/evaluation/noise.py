@@ -1,0 +1,181 @@
+"""What a noise is like: drawn, measured, held against what was published, added to a picture."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from workbench import seeds, settings
+from workbench.diffusion import spectra
+from workbench.diffusion.noise import Noise, Perlin, Pyramid
+from workbench.diffusion.noise.reference import REFERENCES, Reference
+from workbench.diffusion.targets import corrupt
+
+if TYPE_CHECKING:
+    from workbench.models.family import Family
+
+SIDE_PX = 64  # of the latents that the published numbers were measured on
+NUM_SAMPLES, BATCH_SIZE, CHANNELS = 128, 4, 4
+MAX_LAG = 24
+TIMESTEPS = (100, 300, 500, 700, 900, 999)
+PICTURE_PX = 256
+# Noises of our own, which no published code draws.
+OURS: Mapping[str, Noise] = {"pyramid": Pyramid(), "perlin-perturbed": Perlin()}
+
+
+@dataclass(frozen=True)
+class Study:
+    """One noise with all that is shown of it.
+
+    Attributes:
+        drawn: (N, C, H, W), float32.
+        published: what its own code was measured to give, if it has any.
+        pictures: label to picture (H, W, 3), uint8; empty without a base model.
+    """
+
+    name: str
+    noise: Noise
+    drawn: Tensor
+    published: Reference | None
+    pictures: Mapping[str, np.ndarray]
+
+    @cached_property
+    def summary(self) -> spectra.Summary:
+        """Its numbers."""
+        return spectra.summarise(self.drawn)
+
+    @cached_property
+    def power(self) -> np.ndarray:
+        """Mean power of each frequency (H, W)."""
+        return spectra.power_spectrum(self.drawn).numpy()
+
+    @cached_property
+    def radial(self) -> np.ndarray:
+        """Mean power by frequency (K,)."""
+        return spectra.radial_mean(torch.from_numpy(self.power)).numpy()
+
+    @cached_property
+    def phase(self) -> np.ndarray:
+        """Phases of the first field (H, W)."""
+        return spectra.phase_spectrum(self.drawn[0, 0]).numpy()
+
+    @cached_property
+    def correlation(self) -> np.ndarray:
+        """Correlation by distance (L,)."""
+        few = self.drawn[: NUM_SAMPLES // 2]
+        return spectra.autocorrelation(few, range(MAX_LAG)).numpy()
+
+    @property
+    def rings(self) -> dict[int, float]:
+        """Published powers by frequency."""
+        powers = self.published.powers if self.published else ()
+        return dict(zip(spectra.FREQUENCIES, powers, strict=False))
+
+    @property
+    def explanation(self) -> str:
+        """What the noise is for: the first sentence of its class."""
+        return (type(self.noise).__doc__ or "").split("\n")[0]
+
+    @property
+    def choice(self) -> str:
+        """Its settings in one line of TOML, those left at their default left out."""
+        default = settings.as_dict(type(self.noise)())
+        chosen = settings.as_dict(self.noise)
+        kept = {k: v for k, v in chosen.items() if k == "kind" or v != default.get(k)}
+        return _inline(kept)
+
+
+class Scene:
+    """A picture under noise, as a base model's autoencoder shows it.
+
+    Args:
+        family: the base model.
+        picture: RGB, its sides multiples of the autoencoder's ratio.
+    """
+
+    def __init__(self, family: "Family", picture: Image.Image):
+        self.family = family
+        pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None]
+        with torch.no_grad():
+            self.latents = family.encode_pixels(pixels.to(family.device) / 127.5 - 1)[0]
+
+    @torch.no_grad()
+    def under(self, noise: Noise, *, seed: int = 0) -> dict[str, np.ndarray]:
+        """Noise the picture to several timesteps, with one draw, and decode it.
+
+        Args:
+            noise: what is added.
+            seed: of the draw.
+        Returns:
+            Label to picture (H, W, 3), uint8.
+        """
+        drawn = noise.draw(self.latents, seeds.generator(seed, "noise"))
+        count = len(TIMESTEPS)
+        noisy, _ = corrupt(
+            self.latents.expand(count, -1, -1, -1),
+            drawn.expand(count, -1, -1, -1),
+            torch.tensor(TIMESTEPS),
+            alphas_cumprod=self.family.alphas_cumprod,
+            prediction="epsilon",
+        )
+        pixels = (self.family.decode(noisy) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
+        return {f"t = {t}": one.numpy() for t, one in zip(TIMESTEPS, pixels, strict=True)}
+
+
+def open_scene(base: str = "critters") -> Scene:
+    """Take a drawn critter as the picture, and a base model's autoencoder.
+
+    Args:
+        base: as `base.path` in a recipe.
+    Returns:
+        The scene.
+    """
+    from workbench.critters.draw import world
+    from workbench.models.family import BaseSettings, load
+
+    picture, _ = world(0, 3, sizes=((PICTURE_PX, PICTURE_PX),))
+    return Scene(load(BaseSettings(path=base)), picture)
+
+
+def everything() -> dict[str, Noise]:
+    """All noises that are worth comparing, by name.
+
+    Returns:
+        White noise first, then what was published, then our own.
+    """
+    return {reference.name: reference.noise for reference in REFERENCES} | OURS
+
+
+def study(name: str, noise: Noise, *, scene: Scene | None = None, seed: int = 0) -> Study:
+    """Draw a noise many times, in batches of four as a training run does.
+
+    Args:
+        name: what it is called; published numbers are found by it.
+        noise: the noise.
+        scene: shows what it does to a picture; None leaves that out.
+        seed: of the draws.
+    Returns:
+        The study; numbers are measured when they are asked for.
+    """
+    generator = seeds.generator(seed, "noise")
+    like = torch.zeros(BATCH_SIZE, CHANNELS, SIDE_PX, SIDE_PX)
+    drawn = torch.cat([noise.draw(like, generator) for _ in range(NUM_SAMPLES // BATCH_SIZE)])
+    known = {r.name: r for r in REFERENCES if r.noise == noise}
+    pictures = scene.under(noise, seed=seed) if scene else {}
+    return Study(name, noise, drawn, known.get(name), pictures)
+
+
+def _inline(value: object) -> str:
+    """Plain data as TOML writes it on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k} = {_inline(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else f"{value:g}"
