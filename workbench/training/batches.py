@@ -194,10 +194,10 @@ class Batches:
         ]
         if all(mask is None for mask in found):
             return None
-        size = latents.shape[-2:]
-        whole = torch.ones(1, *size)
+        height, width = latents.shape[-2:]
+        whole = torch.ones(1, height, width)
         shares = [  # the masks have the latents' size already, but where 8 px are no latent
-            whole if mask is None else functional.adaptive_avg_pool2d(mask[None], size)
+            whole if mask is None else functional.adaptive_avg_pool2d(mask[None], (height, width))
             for mask in found
         ]
         masks = self.recipe.data.masks

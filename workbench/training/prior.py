@@ -77,7 +77,8 @@ def prior_prompts(dataset: data.Dataset, chosen: PriorSettings) -> list[Prompted
     """Make a prompt for each picture.
 
     Args:
-        dataset: the concept's pictures; those of a prior among them are left out.
+        dataset: the concept's pictures; those of a prior among them are left out, and those without
+            a trigger where others have one.
         chosen: how many, and what they are made of.
     Returns:
         One for each picture; the first ones stay what they are where `count` grows.
@@ -104,18 +105,17 @@ def prior_prompts(dataset: data.Dataset, chosen: PriorSettings) -> list[Prompted
 
 def _words(dataset: data.Dataset) -> list[_Words]:
     """The words of every concept picture, in an order that mixes subsets."""
-    triggers = [subset.trigger for subset in dataset.settings.subsets if subset.trigger]
-    captions = dataset.settings.captions
+    subsets, captions = dataset.settings.subsets, dataset.settings.captions
+    triggers = [subset.trigger for subset in subsets if subset.trigger]
     found = []
-    for index in range(len(dataset)):
-        if index in dataset.priors:
-            continue
-        record = dataset.records[index]
-        word = dataset.settings.subsets[record.subset].class_word
+    for record in dataset.records:
+        subset = subsets[record.subset]
+        if subset.is_prior or (triggers and not subset.trigger):
+            continue  # no concept's
         text = record.caption
         for trigger in triggers:
-            text = without_trigger(text, trigger=trigger, class_word=word)
-        found.append(_Words(word, tuple(_split(text, captions))))
+            text = without_trigger(text, trigger=trigger, class_word=subset.class_word)
+        found.append(_Words(subset.class_word, tuple(_split(text, captions))))
     if not found:
         raise SettingsError("the recipe has no concept: all its subsets have is_prior = true")
     seeds.python_random(0, "prior order").shuffle(found)
