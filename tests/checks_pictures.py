@@ -19,10 +19,15 @@ class Pictures:
         repeats: Sequence[int] = (),
         buckets: Sequence[tuple[int, int]] = (),
         scale: float = 1.0,
+        coverages: Sequence[float] = (),
     ):
         count = len(captions)
         places = subsets or [0] * (count - count // 2) + [1] * (count // 2)
         self.is_drawn = False
+        shares = [*coverages, *[None] * (count - len(coverages))]
+        self.masks = [
+            None if share is None else SimpleNamespace(coverage=share) for share in shares
+        ]
         self.repeats = repeats or (1,) * count
         self.records = [
             SimpleNamespace(subset=subset, caption=caption)

@@ -29,6 +29,8 @@ def case(*bad: str, good: str | tuple[str, ...] = (), **rest) -> Case:
 SDXL = "base.path=some/sdxl-base"
 SD = "base.path=some/stable-diffusion-v1-5"
 LONG = "a very long caption " * 20
+PROSE = "a small creature stands on a hill, and behind it the sun goes down slowly"
+BF16 = ("training.trainable_dtype=bfloat16", "training.stochastic_rounding=false")
 
 CASES: dict[str, Case] = {
     # optimizers
@@ -49,6 +51,33 @@ CASES: dict[str, Case] = {
         "schedule.warmup=0.1",
         good="schedule.warmup=0",
     ),
+    "prodigy_rate_factors": case(
+        "optimizer.kind=prodigy",
+        "optimizer.text_encoder_learning_rate=none",
+        "adapter.b_rate_factor=16",
+        good="adapter.b_rate_factor=1",
+    ),
+    "prodigy_bfloat16": case(
+        "optimizer.kind=prodigy",
+        *BF16,
+        good="training.stochastic_rounding=true",
+    ),
+    "bfloat16_to_nearest": case(*BF16, good="training.stochastic_rounding=true"),
+    "bfloat16_lora": case(*BF16, good="training.trainable_dtype=float32"),
+    "custom_unbuildable": case(
+        "optimizer.kind=custom",
+        "optimizer.path=torch.optim.NoSuchThing",
+        good="optimizer.path=torch.optim.SGD",
+    ),
+    "schedule_free_schedule": case(
+        "optimizer.kind=schedule_free", "schedule.kind=cosine", good="schedule.kind=constant"
+    ),
+    "schedule_free_warmup": case(
+        "optimizer.kind=schedule_free", "schedule.kind=constant", good="schedule.warmup=0.05"
+    ),
+    "schedule_free_ema": case("optimizer.kind=schedule_free", "ema.decay=0.5", good="ema=none"),
+    "paged_on_cpu": case("optimizer.kind=paged_adamw8bit", good="optimizer.kind=adamw8bit"),
+    "dadaptation_short": case("optimizer.kind=dadaptation", good="optimizer.kind=prodigy"),
     "lion_rate": case(
         "optimizer.kind=lion",
         "optimizer.learning_rate=1e-3",
@@ -79,7 +108,24 @@ CASES: dict[str, Case] = {
         "adapter.kind=full", "adapter.keep_start=false", good="adapter.keep_start=true"
     ),
     "bfloat16_file": case("output.dtype=bfloat16", good="output.dtype=float16"),
+    "rank_scaled_alone": case(
+        "adapter.alpha=none", "adapter.rank_scaled=true", good="adapter.alpha=6"
+    ),
+    "init_in_bfloat16": case(
+        "adapter.init=pissa", "output.dtype=bfloat16", good="output.dtype=float32"
+    ),
+    "init_doubles_rank": case("adapter.init=olora", good="adapter.init=zero"),
+    "loha_rank": case("adapter.kind=loha", "adapter.rank=64", good="adapter.rank=8"),
+    "dora_readers": case("adapter.dora=true", good="adapter.dora=false"),
+    "lycoris_readers": case("adapter.kind=lokr", good="adapter.kind=lora"),
+    "max_norm_low": case("adapter.max_norm=0.01", good="adapter.max_norm=1"),
     # length
+    "decay_over_run": case(
+        "schedule.kind=warmup_stable_decay",
+        "schedule.decay=160",
+        "schedule.warmup=50",
+        good="schedule.decay=0.2",
+    ),
     "warmup_over_run": case("schedule.warmup=250", good="schedule.warmup=10"),
     "warmup_long": case("schedule.warmup=0.5", good="schedule.warmup=0.1"),
     "schedule_without_end": case(
@@ -126,7 +172,70 @@ CASES: dict[str, Case] = {
         "data.holdout=0", good="data.holdout=0.1", pictures=Pictures(["tag, one"] * 20)
     ),
     "latents_not_cached": case("data.cache.latents=false", good="data.cache.latents=true"),
+    "augment_with_cached_latents": case("data.augment.colour=0.5", good="data.cache.latents=false"),
+    "crop_contradicts_tags": case(
+        "data.augment.crop=random", "data.augment.zoom=2", good="data.augment.zoom=1.1"
+    ),
+    # subsets
+    "mask_small": case(
+        "data.masks.unmasked_weight=0",
+        good="data.masks.unmasked_weight=0.1",
+        pictures=Pictures(coverages=[0.01] * 10),
+    ),
+    "mask_all_white": case(
+        pictures=Pictures(coverages=[1.0] * 10), better=Pictures(coverages=[0.5] * 10)
+    ),
+    "mask_few": case(pictures=Pictures(coverages=[0.5] * 2), better=Pictures(coverages=[0.5] * 10)),
+    "mask_with_crop": case(
+        "data.augment.crop=random",
+        good="data.augment.crop=centre",
+        pictures=Pictures(coverages=[0.5] * 10),
+    ),
+    "prior_only": case(
+        "data.subsets.0.trigger=none",
+        "data.subsets.0.is_prior=true",
+        "data.subsets.1.is_prior=true",
+        good="data.subsets.0.is_prior=false",
+    ),
+    "prior_without_trigger": case(
+        "data.subsets.0.trigger=none",
+        "data.subsets.1.is_prior=true",
+        good="data.subsets.0.trigger=zib",
+    ),
+    "prior_heavy": case(
+        "data.subsets.1.is_prior=true",
+        "data.subsets.1.loss_weight=5",
+        good="data.subsets.1.loss_weight=1",
+    ),
+    "no_prior": case(
+        "adapter.kind=full",
+        good="data.subsets.1.is_prior=true",
+    ),
     # captions
+    "every_caption_dropped": case(
+        "data.captions.caption_dropout_every_epochs=1",
+        good="data.captions.caption_dropout_every_epochs=5",
+    ),
+    "dropout_on_prose": case(
+        "data.captions.tag_dropout=0.2",
+        good="data.captions.tag_dropout=0",
+        pictures=Pictures([PROSE] * 10),
+    ),
+    "shuffle_on_prose": case(
+        "data.captions.shuffle=true",
+        good="data.captions.shuffle=false",
+        pictures=Pictures([PROSE] * 10),
+    ),
+    "wildcards_off": case(
+        good="data.captions.wildcards=true", pictures=Pictures(["a, {red|blue} hat"] * 10)
+    ),
+    "variants_unused": case("data.captions.variants=8", good="adapter.text_encoder=false"),
+    "few_variants": case("data.captions.variants=2", good="data.captions.variants=8"),
+    "keep_overruled": case(
+        "data.captions.keep_tokens=1",
+        good="data.captions.keep_tokens=0",
+        pictures=Pictures(["a ||| b, c"] * 10),
+    ),
     "no_trigger": case("data.subsets.0.trigger=none", good="data.subsets.0.trigger=zib"),
     "trigger_moves": case("data.subsets.0.trigger=none", good="data.captions.keep_tokens=1"),
     "trigger_is_class": case("data.subsets.0.trigger=critter", good="data.subsets.0.trigger=mochi"),
@@ -161,6 +270,32 @@ CASES: dict[str, Case] = {
     ),
     "timesteps_narrow": case("timesteps.highest=200", good="timesteps.highest=999"),
     "min_snr_low": case("weighting.kind=min_snr", "weighting.gamma=0.5", good="weighting.gamma=5"),
+    "debiased_zero_snr": case(
+        "weighting.kind=debiased",
+        "base.zero_terminal_snr=true",
+        good="base.prediction=v_prediction",
+    ),
+    "debiased_heavy": case("weighting.kind=debiased", good="weighting.normalise=true"),
+    "debiased_velocity": case(
+        "weighting.kind=debiased",
+        "base.prediction=v_prediction",
+        good="base.prediction=epsilon",
+    ),
+    "weighting_and_timesteps": case(
+        "weighting.kind=min_snr", "timesteps.kind=shifted", good="timesteps.kind=uniform"
+    ),
+    "logit_normal_discrete": case("timesteps.kind=logit_normal", good="timesteps.spread=1.5"),
+    "shift_large": case("timesteps.kind=shifted", "timesteps.shift=8", good="timesteps.shift=3"),
+    "stratified_alone": case(
+        "timesteps.stratified=true", "training.batch_size=1", good="training.batch_size=4"
+    ),
+    "huber_low": case("loss.kind=huber", "loss.threshold=0.01", good="loss.threshold=0.1"),
+    "huber_and_weighting": case(
+        "loss.kind=huber",
+        "loss.schedule.kind=snr",
+        "weighting.kind=min_snr",
+        good="weighting.kind=constant",
+    ),
     "velocity_by_name": case("base.path=some/noobai-xl-vpred", good="base.prediction=v_prediction"),
     "clip_skip_sdxl": case(SDXL, "base.clip_skip=1", good="base.clip_skip=0"),
     # machine
@@ -188,7 +323,7 @@ CASES: dict[str, Case] = {
         "sampling.negative=blur", "sampling.guidance=1", good="sampling.guidance=3"
     ),
 }
-TESTED_BELOW = {"missing_8bit_library"}
+TESTED_BELOW = {"missing_library"}
 
 
 def found(chosen: Case, *, good: bool, monkeypatch: pytest.MonkeyPatch) -> set[str]:
@@ -210,8 +345,8 @@ def test_rule(name: str, monkeypatch: pytest.MonkeyPatch):
     assert name not in found(CASES[name], good=True, monkeypatch=monkeypatch)
 
 
-def test_8bit_without_its_library(monkeypatch: pytest.MonkeyPatch):
+def test_an_optimizer_without_its_library(monkeypatch: pytest.MonkeyPatch):
     eight = case("optimizer.kind=adamw8bit")
-    assert "missing_8bit_library" not in found(eight, good=False, monkeypatch=monkeypatch)
+    assert "missing_library" not in found(eight, good=False, monkeypatch=monkeypatch)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert "missing_8bit_library" in found(eight, good=False, monkeypatch=monkeypatch)
+    assert "missing_library" in found(eight, good=False, monkeypatch=monkeypatch)

@@ -12,15 +12,20 @@ from workbench.checks import (
     diffusion,
     images,
     length,
+    losses,
     machine,
     optimizers,
     sampling,
+    subsets,
 )
 from workbench.checks.findings import Finding, check, observe, require
 from workbench.checks.rules import RULES, SEVERITIES, Facts, Rule, settings_path
 from workbench.checks.table import markdown
 
-TOPICS = (optimizers, adapters, length, images, captions, diffusion, machine, sampling)
+TOPICS = (
+    *(optimizers, adapters, length, images, captions, subsets),
+    *(diffusion, losses, machine, sampling),
+)
 
 __all__ = [
     "RULES",

@@ -14,10 +14,8 @@ from workbench.recipe import Recipe
 )
 def alpha_large(recipe: Recipe, facts: Facts) -> Found:
     """An alpha of more than twice the rank."""
-    if recipe.adapter.kind != "lora" or recipe.adapter.alpha is None:
-        return None
-    scale, rank = recipe.adapter.alpha / recipe.adapter.rank, recipe.adapter.rank
-    return applies(scale > 2 and not recipe.adapter.rank_scaled, scale=scale, rank=rank)
+    scale, rank = _scale(recipe)
+    return applies(scale is not None and scale > 2, scale=scale, rank=rank)
 
 
 @rule(
@@ -29,10 +27,17 @@ def alpha_large(recipe: Recipe, facts: Facts) -> Found:
 )
 def alpha_small(recipe: Recipe, facts: Facts) -> Found:
     """An alpha of less than an eighth of the rank."""
-    if recipe.adapter.kind != "lora" or recipe.adapter.alpha is None:
-        return None
-    scale, rank = recipe.adapter.alpha / recipe.adapter.rank, recipe.adapter.rank
-    return applies(scale < 1 / 8 and not recipe.adapter.rank_scaled, scale=scale, rank=rank)
+    scale, rank = _scale(recipe)
+    return applies(scale is not None and scale < 1 / 8, scale=scale, rank=rank)
+
+
+def _scale(recipe: Recipe) -> tuple[float | None, int]:
+    """Alpha / rank where somebody chose it, and the rank."""
+    adapter = recipe.adapter
+    if adapter.kind == "full" or adapter.alpha is None:
+        return None, 0
+    scaled = adapter.kind == "lora" and adapter.rank_scaled
+    return None if scaled else adapter.alpha / adapter.rank, adapter.rank
 
 
 @rule(
@@ -106,3 +111,101 @@ def no_base_left(recipe: Recipe, facts: Facts) -> Found:
 def bfloat16_file(recipe: Recipe, facts: Facts) -> Found:
     """A LoRA file saved in bfloat16."""
     return applies(recipe.adapter.kind != "full" and recipe.output.dtype == "bfloat16")
+
+
+@rule(
+    "note",
+    "adapter.rank_scaled",
+    reason="with rank_scaled the LoRA acts {scale:.3g} times as strongly as alpha / rank = 1 "
+    "would, and so does the rate",
+    fix="lower optimizer.learning_rate, or set adapter.alpha={alpha:.3g}",
+    source="Kalajdzievski 2023, arXiv 2312.03732: the scale is alpha / sqrt(rank)",
+)
+def rank_scaled_alone(recipe: Recipe, facts: Facts) -> Found:
+    """RsLoRA with alpha left at the rank."""
+    if recipe.adapter.kind != "lora" or not recipe.adapter.rank_scaled:
+        return None
+    root = recipe.adapter.rank**0.5
+    return applies(recipe.adapter.alpha is None and root > 2, scale=root, alpha=root)
+
+
+@rule(
+    "warn",
+    "adapter.init",
+    reason="the file holds a difference from the start, twice as many matrices as were trained, "
+    "and bfloat16 keeps 8 bits of each",
+    fix="set output.dtype=float16 or float32",
+    source="adapters/starting.py: W' - W = B A - B0 A0",
+)
+def init_in_bfloat16(recipe: Recipe, facts: Facts) -> Found:
+    """PiSSA or OLoRA saved in bfloat16."""
+    moved = recipe.adapter.kind == "lora" and recipe.adapter.init != "zero"
+    return applies(moved and recipe.output.dtype == "bfloat16")
+
+
+@rule(
+    "note",
+    "adapter.init",
+    reason="the saved file has rank {doubled}, twice that of training, so that it fits the "
+    "untouched base",
+    fix="workbench convert --rank halves it again; adapter.init=zero needs no such thing",
+    source="Meng et al. 2024, arXiv 2404.02948, appendix C: a PiSSA as a LoRA of twice the rank",
+)
+def init_doubles_rank(recipe: Recipe, facts: Facts) -> Found:
+    """PiSSA or OLoRA."""
+    if recipe.adapter.kind != "lora" or recipe.adapter.init == "zero":
+        return None
+    return applies(True, doubled=2 * recipe.adapter.rank)
+
+
+@rule(
+    "warn",
+    "adapter.rank",
+    reason="a LoHa's change has a rank of up to {rank} squared: so wide it only costs memory",
+    fix="set adapter.rank=8, at most 32",
+    source="LyCORIS' guidelines; Hyeon-Woo et al. 2021, arXiv 2108.06098",
+)
+def loha_rank(recipe: Recipe, facts: Facts) -> Found:
+    """A LoHa of rank above 32."""
+    wide = recipe.adapter.kind == "loha" and recipe.adapter.rank > 32
+    return applies(wide, rank=getattr(recipe.adapter, "rank", 0))
+
+
+@rule(
+    "note",
+    "adapter.dora",
+    reason="diffusers drops a DoRA's lengths from kohya files with only a warning, and ComfyUI is "
+    "some percent off",
+    fix="workbench verify says how far; workbench convert --to peft, or --rank for a plain LoRA",
+    source="docs/adapters.md",
+)
+def dora_readers(recipe: Recipe, facts: Facts) -> Found:
+    """DoRA, whose files not every program reads right."""
+    return applies(recipe.adapter.kind == "lora" and recipe.adapter.dora)
+
+
+@rule(
+    "note",
+    "adapter.kind",
+    reason="diffusers' pipelines do not read the files of {kind}",
+    fix="workbench convert --rank makes a plain LoRA of it",
+    source="docs/adapters.md",
+)
+def lycoris_readers(recipe: Recipe, facts: Facts) -> Found:
+    """LoHa or LoKr, whose files not every program reads."""
+    kind = recipe.adapter.kind
+    return applies(kind in ("loha", "lokr"), kind=kind)
+
+
+@rule(
+    "note",
+    "adapter.max_norm",
+    reason="max_norm={limit:g} holds nearly every layer back",
+    fix="set adapter.max_norm=1",
+    source="kohya's scale_weight_norms: 1 is a good starting point",
+)
+def max_norm_low(recipe: Recipe, facts: Facts) -> Found:
+    """A limit of |dW| below 0.1."""
+    if recipe.adapter.kind == "full" or recipe.adapter.max_norm is None:
+        return None
+    return applies(recipe.adapter.max_norm < 0.1, limit=recipe.adapter.max_norm)

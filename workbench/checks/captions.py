@@ -3,9 +3,14 @@
 import re
 
 from workbench.checks.rules import Facts, Found, applies, rule
+from workbench.data.captions import is_fixed
+from workbench.data.priors import class_word
+from workbench.data.subsets import WORLD
+from workbench.data.tags import prose_share
 from workbench.recipe import Recipe
 
 _SIDES = re.compile(r"\b(left|right|asymmetric\w*|heterochromia|text|logo|letters?)\b", re.I)
+_WILDCARD = re.compile(r"\{[^{}]*\|[^{}]*\}")
 _MAX_WORDS = 75  # tokens; a word has at least one
 
 
@@ -164,7 +169,8 @@ def captions_cut(recipe: Recipe, facts: Facts) -> Found:
 def no_words(recipe: Recipe, facts: Facts) -> Found:
     """Pictures without any word."""
     for index, subset in enumerate(recipe.data.subsets):
-        if subset.trigger is None and subset.class_word is None:
+        words = class_word(subset, recipe.data.subsets) if subset.is_prior else subset.class_word
+        if subset.trigger is None and words is None:
             count = sum(not caption.strip() for s, caption in facts.captions if s == index)
             if count:
                 return applies(True, index=index, count=count)
@@ -185,3 +191,113 @@ def flip_contradicts(recipe: Recipe, facts: Facts) -> Found:
         return None
     found = [match[0] for _, caption in facts.captions if (match := _SIDES.search(caption))]
     return applies(found, count=len(found), word=found[0] if found else "")
+
+
+@rule(
+    "refuse",
+    "data.captions.caption_dropout_every_epochs",
+    reason="every epoch runs with empty captions only, their trigger included",
+    fix="leave data.captions.caption_dropout_every_epochs out, or set it to 5 and more",
+    source="every n-th epoch, and n is 1",
+)
+def every_caption_dropped(recipe: Recipe, facts: Facts) -> Found:
+    """All captions dropped in every epoch."""
+    return applies(recipe.data.captions.caption_dropout_every_epochs == 1)
+
+
+@rule(
+    "warn",
+    "data.captions.tag_dropout",
+    reason="{share:.0%} of the captions are sentences: tag dropout cuts them at their commas and "
+    "leaves parts of sentences",
+    fix="set data.captions.tag_dropout=0, or write tags",
+    source="a sentence is no list; caption_dropout drops it as a whole",
+)
+def dropout_on_prose(recipe: Recipe, facts: Facts) -> Found:
+    """Tag dropout over captions that are mostly sentences."""
+    share = _prose(recipe, facts)
+    return applies(recipe.data.captions.tag_dropout > 0 and share > 0.5, share=share)
+
+
+@rule(
+    "warn",
+    "data.captions.shuffle",
+    reason="{share:.0%} of the captions are sentences, and shuffling puts their parts in any order",
+    fix="set data.captions.shuffle=false, or write tags",
+    source="a sentence is no list",
+)
+def shuffle_on_prose(recipe: Recipe, facts: Facts) -> Found:
+    """Shuffling over captions that are mostly sentences."""
+    share = _prose(recipe, facts)
+    return applies(recipe.data.captions.shuffle and share > 0.5, share=share)
+
+
+def _prose(recipe: Recipe, facts: Facts) -> float:
+    """Share of the captions that are sentences with something to split them at."""
+    settings = recipe.data.captions
+    mark = settings.separator.strip() or settings.separator
+    texts = [caption for _, caption in facts.captions if mark in caption]
+    return prose_share(texts, settings) * len(texts) / max(1, len(facts.captions))
+
+
+@rule(
+    "warn",
+    "data.captions.wildcards",
+    reason="{count} captions hold wildcards such as {text!r}, which the model reads as braces",
+    fix="set data.captions.wildcards=true",
+    source="kohya's enable_wildcard",
+)
+def wildcards_off(recipe: Recipe, facts: Facts) -> Found:
+    """Captions with wildcards that nothing draws from."""
+    if recipe.data.captions.wildcards:
+        return None
+    found = [match[0] for _, caption in facts.captions if (match := _WILDCARD.search(caption))]
+    return applies(found, count=len(found), text=found[0] if found else "")
+
+
+@rule(
+    "note",
+    "data.captions.variants",
+    reason="{why}, so drawing captions ahead only makes them repeat",
+    fix="leave data.captions.variants out",
+    source="variants are for captions that vary while their encoder does not",
+)
+def variants_unused(recipe: Recipe, facts: Facts) -> Found:
+    """Captions drawn ahead though nothing is gained by it."""
+    if recipe.data.captions.variants is None:
+        return None
+    reasons = {
+        "captions do not vary": is_fixed(recipe.data.captions),
+        "data.cache.text is off": not recipe.data.cache.text,
+        "the text encoder learns": recipe.adapter.text_encoder,
+        "every epoch draws new pictures": any(s.path == WORLD for s in recipe.data.subsets),
+    }
+    why = next((reason for reason, holds in reasons.items() if holds), None)
+    return applies(why, why=why)
+
+
+@rule(
+    "note",
+    "data.captions.variants",
+    reason="each picture has only {count} captions in the whole run",
+    fix="set data.captions.variants=8 or more",
+    source="the captions drawn ahead are shown in turn",
+)
+def few_variants(recipe: Recipe, facts: Facts) -> Found:
+    """Fewer than four captions drawn ahead."""
+    count = recipe.data.captions.variants
+    varies = not is_fixed(recipe.data.captions)
+    return applies(count is not None and count < 4 and varies, count=count)
+
+
+@rule(
+    "note",
+    "data.captions.keep_tokens",
+    reason="{count} captions mark their fixed head with `|||`, which overrules keep_tokens there",
+    fix="set data.captions.keep_tokens=0, or take the marks out",
+    source="kohya's keep_tokens_separator",
+)
+def keep_overruled(recipe: Recipe, facts: Facts) -> Found:
+    """Kept tags beside captions with marks of their own."""
+    count = sum("|||" in caption for _, caption in facts.captions)
+    return applies(recipe.data.captions.keep_tokens > 0 and count, count=count)

@@ -1,4 +1,4 @@
-"""Noise, timesteps and weights."""
+"""Noise, and what the base predicts."""
 
 from workbench.checks.rules import Facts, Found, applies, rule
 from workbench.recipe import Recipe
@@ -28,38 +28,10 @@ def offset_strong(recipe: Recipe, facts: Facts) -> Found:
 )
 def pyramid_strong(recipe: Recipe, facts: Facts) -> Found:
     """Pyramid noise of six levels or more with a discount of 0.75 or more."""
-    if recipe.noise.kind != "pyramid":
+    if recipe.noise.kind not in ("pyramid", "pyramid_kohya"):
         return None
     discount, levels = recipe.noise.discount, recipe.noise.levels
     return applies(discount >= 0.75 and levels >= 6, discount=discount, levels=levels)
-
-
-@rule(
-    "warn",
-    "timesteps.lowest",
-    reason="only timesteps {lowest} to {highest} are trained, and sampling visits all of them",
-    fix="set timesteps.lowest=0 and timesteps.highest=999",
-    source="sampling runs from 999 to 0",
-)
-def timesteps_narrow(recipe: Recipe, facts: Facts) -> Found:
-    """Less than half of the timesteps trained."""
-    lowest, highest = recipe.timesteps.lowest, recipe.timesteps.highest
-    return applies(highest - lowest < 499, lowest=lowest, highest=highest)
-
-
-@rule(
-    "note",
-    "weighting.gamma",
-    reason="gamma {gamma:g} weighs down all but the noisiest timesteps, so fine detail is hardly "
-    "learned",
-    fix="set weighting.gamma=5",
-    source="Hang et al. 2023, arXiv 2303.09556: 5",
-)
-def min_snr_low(recipe: Recipe, facts: Facts) -> Found:
-    """Min-SNR with a gamma below 1."""
-    if recipe.weighting.kind != "min_snr":
-        return None
-    return applies(recipe.weighting.gamma < 1, gamma=recipe.weighting.gamma)
 
 
 @rule(

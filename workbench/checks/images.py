@@ -126,6 +126,8 @@ def unbalanced_subsets(recipe: Recipe, facts: Facts) -> Found:
     """Several subsets of which one has more than nine tenths of the showings."""
     if facts.dataset is None or len(recipe.data.subsets) < 2 or not facts.captions:
         return None
+    if any(subset.is_prior for subset in recipe.data.subsets):
+        return None  # the dataset's own note says how prior and concept balance
     shown = [0] * len(recipe.data.subsets)
     for (subset, _), repeats in zip(facts.captions, facts.dataset.repeats, strict=True):
         shown[subset] += repeats
@@ -156,5 +158,33 @@ def nothing_held_out(recipe: Recipe, facts: Facts) -> Found:
 def latents_not_cached(recipe: Recipe, facts: Facts) -> Found:
     """No latent cache, though nothing asks for live pixels."""
     drawn = any(subset.path == WORLD for subset in recipe.data.subsets)
-    live = drawn or getattr(recipe.data.augment, "changes_pixels", False)
+    live = drawn or recipe.data.augment.changes_pixels
     return applies(not recipe.data.cache.latents and not live)
+
+
+@rule(
+    "refuse",
+    "data.cache.latents",
+    reason="colour changes and random or box crops give new pixels at each showing, and a cached "
+    "latent was made once from the plain picture: none of them would ever be seen",
+    fix="set data.cache.latents=false, or data.augment.colour=0 and data.augment.crop=centre",
+    source="kohya refuses color_aug and random_crop with cache_latents",
+)
+def augment_with_cached_latents(recipe: Recipe, facts: Facts) -> Found:
+    """Augmentation that changes pixels, with cached latents."""
+    drawn = any(subset.path == WORLD for subset in recipe.data.subsets)
+    cached = recipe.data.cache.latents and not drawn
+    return applies(cached and recipe.data.augment.changes_pixels)
+
+
+@rule(
+    "note",
+    "data.augment.zoom",
+    reason="a crop at up to {zoom:g} times the size can cut off what the caption names",
+    fix="set data.augment.zoom=1.2 or lower; `workbench check RECIPE --batches 4` shows the crops",
+    source="the text then describes what is not in the picture",
+)
+def crop_contradicts_tags(recipe: Recipe, facts: Facts) -> Found:
+    """Crops that enlarge by one half or more."""
+    augment = recipe.data.augment
+    return applies(augment.crop != "centre" and augment.zoom >= 1.5, zoom=augment.zoom)

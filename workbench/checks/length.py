@@ -67,6 +67,24 @@ def warmup_without_end(recipe: Recipe, facts: Facts) -> Found:
 
 
 @rule(
+    "refuse",
+    "schedule.decay",
+    reason="warm-up and fall together are longer than the run of {steps} steps",
+    fix="set schedule.decay=0.2",
+    source="the schedule: the fall would begin before the warm-up ends",
+    allowable=False,
+)
+def decay_over_run(recipe: Recipe, facts: Facts) -> Found:
+    """A warm-up and a final fall that do not fit into the run."""
+    steps, schedule = facts.total_steps(recipe), recipe.schedule
+    if schedule.kind != "warmup_stable_decay" or steps is None:
+        return None
+    rise = schedule.warmup * steps if schedule.warmup < 1 else schedule.warmup
+    fall = schedule.decay * steps if schedule.decay < 1 else schedule.decay
+    return applies(rise < steps and round(rise) + max(1, round(fall)) > steps, steps=steps)
+
+
+@rule(
     "warn",
     "ema.decay",
     reason="ema.decay={decay:g} has its effect only after {after} steps, and the run has {steps}: "

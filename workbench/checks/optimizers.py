@@ -9,51 +9,116 @@ from workbench.recipe import Recipe
 HIGHEST_LORA_RATE, HIGHEST_FULL_RATE = 2e-3, 1e-4
 # A LoRA whose B cannot reach this stays invisible.
 LEAST_REACH = 0.002
-_BOUNDED = ("adamw", "adamw8bit", "adafactor", "lion")
+_ADAM_LIKE = ("adamw", "adamw8bit", "paged_adamw8bit", "adafactor", "came")
+_BOUNDED = (*_ADAM_LIKE, "lion", "lion8bit")
 
 
 @rule(
     "refuse",
     "optimizer.learning_rate",
-    reason="prodigy multiplies the rate it finds by optimizer.learning_rate, and {rate:g} leaves "
+    reason="{kind} multiplies the rate it finds by optimizer.learning_rate, and {rate:g} leaves "
     "next to nothing of it",
-    fix="set optimizer.learning_rate=1 and tune optimizer.d_coefficient",
-    source="prodigyopt's README: leave lr at 1; measured: d stays at d0 with 1e-4",
+    fix="set optimizer.learning_rate=1",
+    source="the READMEs of prodigyopt and dadaptation: leave lr at 1",
 )
 def prodigy_rate(recipe: Recipe, facts: Facts) -> Found:
-    """Prodigy with a learning rate below 0.1."""
-    rate = recipe.optimizer.learning_rate
-    return applies(recipe.optimizer.kind == "prodigy" and rate < 0.1, rate=rate)
+    """Prodigy or D-Adaptation with a learning rate below 0.1."""
+    rate, kind = recipe.optimizer.learning_rate, recipe.optimizer.kind
+    return applies(recipe.optimizer.one_rate and rate < 0.1, rate=rate, kind=kind)
 
 
 @rule(
     "refuse",
     "optimizer.text_encoder_learning_rate",
-    reason="prodigy finds one rate for all weights, and optimizer.text_encoder_learning_rate is "
+    reason="{kind} finds one rate for all weights, and optimizer.text_encoder_learning_rate is "
     "{rate:g}",
     fix="set optimizer.text_encoder_learning_rate=none",
-    source="prodigyopt raises on groups of two rates",
+    source="prodigyopt raises on groups of two rates; dadaptation reads the first one's in silence",
     allowable=False,
 )
 def prodigy_two_rates(recipe: Recipe, facts: Facts) -> Found:
-    """Prodigy with another rate for the text encoders."""
-    rate = recipe.optimizer.text_encoder_learning_rate
+    """Prodigy or D-Adaptation with another rate for the text encoders."""
+    rate, kind = recipe.optimizer.text_encoder_learning_rate, recipe.optimizer.kind
     differs = rate not in (None, recipe.optimizer.learning_rate)
-    return applies(recipe.optimizer.kind == "prodigy" and differs, rate=rate)
+    return applies(recipe.optimizer.one_rate and differs, rate=rate, kind=kind)
+
+
+@rule(
+    "refuse",
+    "adapter.blocks",
+    reason="{kind} finds one rate for all weights, and the adapter gives some of them a rate of "
+    "their own",
+    fix="leave b_rate_factor and rate_factor out, or set optimizer.kind=adamw",
+    source="prodigyopt raises on groups of two rates; dadaptation reads the first one's in silence",
+    allowable=False,
+)
+def prodigy_rate_factors(recipe: Recipe, facts: Facts) -> Found:
+    """Prodigy or D-Adaptation with LoRA+ or rates by block."""
+    adapter = recipe.adapter
+    if adapter.kind == "full" or not recipe.optimizer.one_rate:
+        return None
+    by_block = any(block.rate_factor not in (0, 1) for block in adapter.blocks)
+    plus = adapter.kind == "lora" and adapter.b_rate_factor != 1
+    return applies(by_block or plus, kind=recipe.optimizer.kind)
+
+
+@rule(
+    "refuse",
+    "training.trainable_dtype",
+    reason="the first update, about {d0:g}, is below half the precision of bfloat16 weights: "
+    "neither they nor the estimate d ever move",
+    fix="set training.trainable_dtype=float32, or training.stochastic_rounding=true",
+    source="measured: d is still d0 after 400 steps (tests/optim/test_optimizers.py)",
+)
+def prodigy_bfloat16(recipe: Recipe, facts: Facts) -> Found:
+    """Prodigy or D-Adaptation on bfloat16 weights, rounded to the nearest."""
+    if recipe.optimizer.kind not in ("prodigy", "dadaptation"):
+        return None
+    return applies(_rounds_to_nearest(recipe), d0=recipe.optimizer.d0)
+
+
+@rule(
+    "warn",
+    "training.trainable_dtype",
+    reason="bfloat16 drops updates below 1/512 of a weight, so small rates train nothing",
+    fix="set training.stochastic_rounding=true, or training.trainable_dtype=float32",
+    source="Zamirai et al. 2020, arXiv 2010.06192",
+)
+def bfloat16_to_nearest(recipe: Recipe, facts: Facts) -> Found:
+    """bfloat16 weights that learn, rounded to the nearest."""
+    return applies(_rounds_to_nearest(recipe) and not recipe.optimizer.one_rate)
+
+
+def _rounds_to_nearest(recipe: Recipe) -> bool:
+    training = recipe.training
+    return training.trainable_dtype == "bfloat16" and not training.stochastic_rounding
+
+
+@rule(
+    "note",
+    "training.trainable_dtype",
+    reason="a LoRA is small: bfloat16 saves next to nothing and costs precision",
+    fix="set training.trainable_dtype=float32",
+    source="the weights that learn are some percent of a model; the rest has base.dtype",
+)
+def bfloat16_lora(recipe: Recipe, facts: Facts) -> Found:
+    """bfloat16 weights of an adapter."""
+    narrow = recipe.training.trainable_dtype == "bfloat16"
+    return applies(narrow and recipe.adapter.kind != "full")
 
 
 @rule(
     "warn",
     "schedule.kind",
-    reason="prodigy's estimate only ever rises, so a restart hits the weights with a rate that was "
-    "found for an early, rough stage",
+    reason="{kind}'s estimate only ever rises, so a restart hits the weights with the full rate "
+    "again",
     fix="set schedule.kind=constant or cosine",
     source="prodigyopt's README: constant, or cosine without restarts",
 )
 def prodigy_restarts(recipe: Recipe, facts: Facts) -> Found:
-    """Prodigy with a schedule that restarts."""
+    """Prodigy or D-Adaptation with a schedule that restarts."""
     restarts = recipe.schedule.kind == "cosine_restarts"
-    return applies(recipe.optimizer.kind == "prodigy" and restarts)
+    return applies(recipe.optimizer.one_rate and restarts, kind=recipe.optimizer.kind)
 
 
 @rule(
@@ -74,15 +139,72 @@ def prodigy_warmup(recipe: Recipe, facts: Facts) -> Found:
 @rule(
     "refuse",
     "optimizer.kind",
-    reason="optimizer.kind={kind!r} needs the package bitsandbytes, which is not installed",
-    fix="pip install bitsandbytes, or set optimizer.kind=adamw",
+    reason="optimizer.kind={kind!r} needs the package {package}, which is not installed",
+    fix="pip install {package}, or set optimizer.kind=adamw",
     source="the library's import",
     allowable=False,
 )
-def missing_8bit_library(recipe: Recipe, facts: Facts) -> Found:
-    """An 8-bit optimizer without bitsandbytes."""
-    kind: str = recipe.optimizer.kind
-    return applies("8bit" in kind and not importlib.util.find_spec("bitsandbytes"), kind=kind)
+def missing_library(recipe: Recipe, facts: Facts) -> Found:
+    """An optimizer without the package that it comes from."""
+    module = recipe.optimizer.package
+    if module is None or importlib.util.find_spec(module):
+        return None
+    return applies(True, kind=recipe.optimizer.kind, package=module.replace("_", "-"))
+
+
+@rule(
+    "refuse",
+    "optimizer.path",
+    reason="{problem}",
+    fix="look at optimizer.path and optimizer.options",
+    source="it is built for one weight, to see",
+    allowable=False,
+)
+def custom_unbuildable(recipe: Recipe, facts: Facts) -> Found:
+    """An optimizer of one's own that cannot be built."""
+    if recipe.optimizer.kind != "custom":
+        return None
+    problem = recipe.optimizer.problem()
+    return applies(problem, problem=problem)
+
+
+@rule(
+    "refuse",
+    "schedule.kind",
+    reason="schedule_free averages its weights in place of lowering the rate, and "
+    "schedule.kind={kind} stops them a second time",
+    fix="set schedule.kind=constant",
+    source="Defazio et al. 2024, arXiv 2405.15682",
+    allowable=False,
+)
+def schedule_free_schedule(recipe: Recipe, facts: Facts) -> Found:
+    """A falling schedule over schedule_free."""
+    kind = recipe.schedule.kind
+    return applies(recipe.optimizer.own_schedule and kind != "constant", kind=kind)
+
+
+@rule(
+    "note",
+    "schedule.warmup",
+    reason="schedule_free starts at its full rate",
+    fix="set schedule.warmup=0.05",
+    source="schedulefree's README, caveats: use a warm-up",
+)
+def schedule_free_warmup(recipe: Recipe, facts: Facts) -> Found:
+    """schedule_free without a warm-up."""
+    return applies(recipe.optimizer.own_schedule and recipe.schedule.warmup == 0)
+
+
+@rule(
+    "note",
+    "ema.decay",
+    reason="schedule_free averages its weights already; this is an average of an average",
+    fix="leave `ema` out",
+    source="Defazio et al. 2024, arXiv 2405.15682, section 2",
+)
+def schedule_free_ema(recipe: Recipe, facts: Facts) -> Found:
+    """A moving average over schedule_free."""
+    return applies(recipe.optimizer.own_schedule and recipe.ema is not None)
 
 
 @rule(
@@ -90,15 +212,42 @@ def missing_8bit_library(recipe: Recipe, facts: Facts) -> Found:
     "optimizer.kind",
     reason="the narrowest matrices of rank {rank} hold fewer than {least} weights and keep 32-bit "
     "averages",
-    fix="adamw does the same here; 8 bits pay for full fine-tunes",
+    fix="{plain} does the same here; 8 bits pay for full fine-tunes",
     source="bitsandbytes: tensors below min_8bit_size stay in 32 bits",
 )
 def small_for_8bit(recipe: Recipe, facts: Facts) -> Found:
     """8-bit averages for a LoRA too small to have any."""
-    if recipe.optimizer.kind != "adamw8bit" or recipe.adapter.kind != "lora":
+    optimizer, adapter = recipe.optimizer, recipe.adapter
+    if "8bit" not in optimizer.kind or adapter.kind != "lora":
         return None
-    rank, least = recipe.adapter.rank, recipe.optimizer.min_8bit_size
-    return applies(rank * 320 < least, rank=rank, least=least)
+    least, plain = getattr(optimizer, "min_8bit_size", 0), optimizer.kind.partition("8bit")[0]
+    plain = plain.removeprefix("paged_")
+    return applies(adapter.rank * 320 < least, rank=adapter.rank, least=least, plain=plain)
+
+
+@rule(
+    "note",
+    "optimizer.kind",
+    reason="on a CPU there is nothing to page out, so it is adamw8bit under another name",
+    fix="set optimizer.kind=adamw8bit",
+    source="bitsandbytes: paged variants fall back",
+)
+def paged_on_cpu(recipe: Recipe, facts: Facts) -> Found:
+    """A paged optimizer without a GPU."""
+    return applies(recipe.optimizer.kind == "paged_adamw8bit" and not facts.cuda)
+
+
+@rule(
+    "note",
+    "optimizer.kind",
+    reason="dadaptation's estimate of the rate rises slowly, and the run has only {steps} steps",
+    fix="set optimizer.kind=prodigy, or optimizer.d0=1e-5",
+    source="dadaptation's README recommends prodigy, its successor",
+)
+def dadaptation_short(recipe: Recipe, facts: Facts) -> Found:
+    """D-Adaptation over fewer than 200 steps."""
+    steps = facts.total_steps(recipe) or 200
+    return applies(recipe.optimizer.kind == "dadaptation" and steps < 200, steps=steps)
 
 
 @rule(
@@ -112,7 +261,7 @@ def small_for_8bit(recipe: Recipe, facts: Facts) -> Found:
 def lion_rate(recipe: Recipe, facts: Facts) -> Found:
     """Lion with a rate that suits AdamW."""
     rate = recipe.optimizer.learning_rate
-    high = recipe.optimizer.kind == "lion" and rate > 1e-4
+    high = recipe.optimizer.kind in ("lion", "lion8bit") and rate > 1e-4
     return applies(high and not facts.base.is_critters, rate=rate)
 
 
@@ -126,7 +275,7 @@ def lion_rate(recipe: Recipe, facts: Facts) -> Found:
 )
 def rate_high(recipe: Recipe, facts: Facts) -> Found:
     """AdamW or Adafactor far above the usual rate, on a base that is not the small critters."""
-    if recipe.optimizer.kind not in ("adamw", "adamw8bit", "adafactor") or facts.base.is_critters:
+    if recipe.optimizer.kind not in _ADAM_LIKE or facts.base.is_critters:
         return None
     full = recipe.adapter.kind == "full"
     if full and recipe.base.from_scratch is not None:
@@ -163,7 +312,7 @@ def rate_out_of_reach(recipe: Recipe, facts: Facts) -> Found:
 def text_encoder_rate(recipe: Recipe, facts: Facts) -> Found:
     """The text encoder trained at the U-Net's own rate."""
     rate, own = recipe.optimizer.learning_rate, recipe.optimizer.text_encoder_learning_rate
-    trained = recipe.adapter.text_encoder and recipe.optimizer.kind != "prodigy"
+    trained = recipe.adapter.text_encoder and not recipe.optimizer.one_rate
     return applies(trained and (own or rate) >= rate, rate=rate, half=rate / 2)
 
 

@@ -59,6 +59,13 @@ class Facts:
         return [placement.scale for placement in self.dataset.placements]
 
     @cached_property
+    def coverages(self) -> Sequence[float]:
+        """Share that each mask leaves, of the pictures that have one."""
+        if self.dataset is None or self.dataset.is_drawn:
+            return ()
+        return [mask.coverage for mask in self.dataset.masks if mask is not None]
+
+    @cached_property
     def showings_by_bucket(self) -> Counter[tuple[int, int]]:
         """Showings in an epoch by bucket; none for a drawn world."""
         counts: Counter[tuple[int, int]] = Counter()
