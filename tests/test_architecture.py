@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
     *("settings", "store", "seeds", "quiet", "plots", "critters"),
     *("data", "models", "diffusion", "adapters", "optim", "records", "recipe"),
-    *("training", "evaluation", "checks", "launch", "pretrain", "notebook", "app"),
+    *("training", "evaluation", "checks", "intents", "launch", "pretrain", "notebook", "app"),
     *("commands", "cli"),
 )
 # These know nothing of one another; training/ joins them.

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -184,15 +184,16 @@ class Recipe(Settings):
         """
         return settings.override(self, assignments)
 
-    def to_toml(self, *, comments: bool = True) -> str:
+    def to_toml(self, *, comments: bool = True, notes: Mapping[str, str] | None = None) -> str:
         """The whole recipe as TOML.
 
         Args:
             comments: put each setting's help beside it.
+            notes: path of a setting to what stands above it, such as why it was chosen.
         Returns:
             TOML text that `load` reads back to an equal recipe.
         """
-        return settings.to_toml(self, comments=comments)
+        return settings.to_toml(self, comments=comments, notes=notes)
 
     def hash(self) -> str:
         """A short name for exactly these settings.

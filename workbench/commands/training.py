@@ -29,11 +29,17 @@ def new(
     trigger: Annotated[
         str | None, typer.Option(help="the word that will call the concept.")
     ] = None,
+    intent: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="INTENT", help="what it is to be: character, style, object or scene."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="file to write; NAME.toml by default.")] = None,
     settings: Overrides = None,
 ) -> None:
     """Write a recipe in which every setting is explained."""
-    from workbench import store
+    from workbench import intents, store
     from workbench.recipe import Recipe
     from workbench.settings import SettingsError, replace
 
@@ -47,8 +53,14 @@ def new(
         recipe = replace(recipe, data=own)
     if trigger is not None:
         recipe = recipe.override([f"data.subsets.0.trigger={_toml(trigger)}"])
-    recipe = recipe.override(settings or [])
-    store.write_text(path, recipe.to_toml())
+    advice = intents.advise(intent, recipe) if intent is not None else ()
+    recipe = intents.apply(advice, recipe).override(settings or [])
+    advice = intents.kept(advice, recipe)
+    notes = {one.setting: f"For a {intent}: {one.reason}" for one in advice}
+    store.write_text(path, recipe.to_toml(notes=notes))
+    for one in advice:
+        say(f"{one.assignment.replace('=', ' = ', 1)}")
+        say(f"  {one.reason}")
     if not data.startswith("critters:") and not Path(data).expanduser().exists():
         say(f"{data} does not exist yet", style="yellow")
     say(f"Wrote {path}. Read it, change it, then: workbench train {path}")

@@ -1,6 +1,8 @@
 """Settings as TOML, with each setting's help beside it, and back."""
 
+import textwrap
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 import tomlkit
@@ -30,21 +32,42 @@ def from_toml(cls: type[S], text: str, *, source: str = "") -> S:
     return from_dict(cls, data, source=source)
 
 
-def to_toml(settings: Settings, *, comments: bool = True) -> str:
+def to_toml(
+    settings: Settings, *, comments: bool = True, notes: Mapping[str, str] | None = None
+) -> str:
     """Write settings as TOML that reads back to the same settings.
 
     Args:
         settings: what to write; absent values are left out, or "none" where the default is not.
         comments: put each setting's help beside it.
+        notes: path of a setting to what stands above it, such as why it was chosen.
     Returns:
         TOML text.
     """
     document = tomlkit.document()
-    _fill(document, settings, comments)
+    _fill(document, settings, comments, _Notes(notes or {}))
     return tomlkit.dumps(document)
 
 
-def _fill(table: Any, settings: Settings, comments: bool) -> None:
+class _Notes:
+    """What stands above some settings, by their path below here."""
+
+    def __init__(self, notes: Mapping[str, str]):
+        self._notes = notes
+
+    def below(self, name: str | int) -> "_Notes":
+        """The notes of the settings inside one."""
+        start = f"{name}."
+        inner = {k.removeprefix(start): v for k, v in self._notes.items() if k.startswith(start)}
+        return _Notes(inner)
+
+    def write(self, table: Any, name: str) -> None:
+        """Put a setting's note where the table ends so far."""
+        for line in textwrap.wrap(" ".join(self._notes.get(name, "").split()), 96):
+            table.add(tomlkit.comment(line))
+
+
+def _fill(table: Any, settings: Settings, comments: bool, notes: _Notes) -> None:
     """The kind, then plain values, then tables: TOML's rule."""
     tables: list[tuple[str, FieldInfo, Any]] = []
     plain = as_dict(settings)
@@ -55,14 +78,16 @@ def _fill(table: Any, settings: Settings, comments: bool) -> None:
         if isinstance(value, Settings) or many:
             tables.append((name, field, value))
         elif name in plain:
+            notes.write(table, name)
             table.add(name, _item(plain[name], field, comments))
     for name, field, value in tables:
         if isinstance(value, Settings):
-            table.add(name, _table(value, field, comments))
+            table.add(name, _table(value, field, comments, notes.below(name)))
             continue
         many_tables = tomlkit.aot()
-        for one in value:
-            many_tables.append(_table(one, field, comments))
+        for index, one in enumerate(value):
+            own = notes.below(name).below(index)
+            many_tables.append(_table(one, field, comments, own))
         table.add(name, many_tables)
 
 
@@ -75,11 +100,11 @@ def _item(plain: Any, field: FieldInfo, comments: bool) -> Any:
     return item
 
 
-def _table(settings: Settings, field: FieldInfo, comments: bool) -> Any:
+def _table(settings: Settings, field: FieldInfo, comments: bool, notes: _Notes) -> Any:
     table = tomlkit.table()
     if comments and field.description:
         table.comment(" ".join(field.description.split()))
-    _fill(table, settings, comments)
+    _fill(table, settings, comments, notes)
     return table
 
 
