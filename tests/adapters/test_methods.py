@@ -17,7 +17,7 @@ DORA = LoRA(rank=4, alpha=2.5, groups=GROUPS, dora=True, text_encoder=True)
 LOHA = LoHa(rank=3, alpha=2.0, groups=GROUPS, text_encoder=True)
 LOKR = LoKr(rank=2, alpha=1.5, factor=4, groups=GROUPS, text_encoder=True)
 FULL = LoKr(rank=64, alpha=16, factor=4, groups=GROUPS)
-THIN = LoKr(rank=1, alpha=3, factor=8, decompose_both=True, groups=GROUPS)
+THIN = LoKr(rank=1, alpha=3, factor=4, decompose_both=True, groups=GROUPS)
 ALL = {"dora": DORA, "loha": LOHA, "lokr": LOKR, "lokr-full": FULL, "lokr-thin": THIN}
 LINEAR = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 CONV = "lora_unet_down_blocks_0_resnets_0_conv1"
@@ -75,9 +75,10 @@ def trained(settings: NetworkSettings, path: Path, dtype: torch.dtype = torch.fl
         (
             "lokr-thin",
             {
-                f"{CONV}.lokr_w1": ("F16", (2, 2)),
-                f"{CONV}.lokr_w2_a": ("F16", (8, 1)),
-                f"{CONV}.lokr_w2_b": ("F16", (1, 72)),
+                f"{CONV}.lokr_w1_a": ("F16", (4, 1)),
+                f"{CONV}.lokr_w1_b": ("F16", (1, 4)),
+                f"{CONV}.lokr_w2_a": ("F16", (4, 1)),
+                f"{CONV}.lokr_w2_b": ("F16", (1, 36)),
             },
         ),
     ],

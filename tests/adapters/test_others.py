@@ -198,12 +198,12 @@ def test_we_read_what_lycoris_writes(
         module_dropout=0.3,
         **options,
     )
+    base = answer(theirs)
+    network.apply_to()
     for p in network.parameters():
         p.data += 0.05 * torch.randn_like(p)
     path = tmp_path / "lycoris.safetensors"
     save_file({k: v.detach().contiguous() for k, v in network.state_dict().items()}, path)
-    base = answer(theirs)
-    network.apply_to()
     network.eval()
     expected = answer(theirs)
     assert (expected - base).abs().max() > 1e-2

@@ -18,7 +18,7 @@ def decomposed(weight: Tensor, product: Tensor, magnitude: Tensor) -> Tensor:
         W', in the shape of `weight`.
     """
     moved = weight + product
-    return magnitude * moved / lengths(moved, like=magnitude)
+    return moved * (magnitude / lengths(moved, like=magnitude))  # W itself where the ratio is 1
 
 
 def change(product: Tensor, magnitude: Tensor | None, weight: Tensor | None) -> Tensor:

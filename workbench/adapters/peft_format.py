@@ -16,6 +16,7 @@ from workbench.store import FileRefused, read_json
 
 PARTS = ("unet", "text_encoder", "text_encoder_2")
 PACKED = "lora_adapter_metadata"
+_KERNELS = (1, 4, 9, 16, 25, 49)
 Configs = Mapping[str, Mapping[str, Any]]  # part to PEFT configuration; "" is for all parts
 
 
@@ -144,11 +145,17 @@ def _decompose_factor(layers: Mapping[str, Layer]) -> int:
     """The setting by which peft splits every layer's sides as they are split here; else -1."""
     from peft.tuners.lokr.layer import factorization
 
-    splits = {pair for x in layers.values() if isinstance(x, Kronecker) for pair in x.splits()}
-    for factor in (-1, *sorted({short for short, _ in splits})):
-        if all(factorization(a * b, factor) == (a, b) for a, b in splits):
-            return factor
-    return -1
+    def fits(factor: int, rows: tuple[int, int], columns: tuple[int, int]) -> bool:
+        """A thin w2 does not tell how large its kernel is, so every usual one is tried."""
+        b, d = columns
+        sizes = [d // kernel for kernel in _KERNELS if d % kernel == 0]
+        return factorization(rows[0] * rows[1], factor) == rows and any(
+            factorization(b * size, factor) == (b, size) for size in sizes
+        )
+
+    sides = {x.sides() for x in layers.values() if isinstance(x, Kronecker)}
+    candidates = (-1, *sorted({rows[0] for rows, _ in sides}))
+    return next((f for f in candidates if all(fits(f, *pair) for pair in sides)), -1)
 
 
 def _scaled(layer: Layer, config: Mapping[str, Any], path: str) -> Layer:

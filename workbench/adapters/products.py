@@ -127,16 +127,15 @@ class Kronecker:
         """Factor on the product."""
         return self.factor if self.is_full else self.alpha / self.rank
 
-    def splits(self) -> set[tuple[int, int]]:
-        """How the sides of the weight are split: (a, c) for out, (b, d) for in.
+    def sides(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """How the sides of the weight are split.
 
         Returns:
-            Both pairs; that of `in` is left out where w2_b holds it together with the kernel.
+            (a, c) for out, and (b, d) for in; d is d height width where w2_b holds a kernel too.
         """
         one = _shape(self.w1_a, self.w1_b, None) if self.w1 is None else self.w1.shape
         two = _shape(self.w2_a, self.w2_b, self.t2) if self.w2 is None else self.w2.shape
-        pairs = {(one[0], two[0])}
-        return pairs if self.w2 is None and self.t2 is None else pairs | {(one[1], two[1])}
+        return (one[0], two[0]), (one[1], two[1])
 
     def folded(self) -> "Kronecker":
         """The same change with `factor` multiplied into w1, as files have it."""
