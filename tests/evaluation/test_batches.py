@@ -13,6 +13,8 @@ def card(**changes) -> Card:
         "picture": Image.new("RGB", (16, 8), "red"),
         "caption": "zib, hat",
         "crop": "16 x 8",
+        "corner": (0, 0),
+        "scale": 1.0,
         "marks": (),
         "timestep": 421,
         "noise": 0.75,

@@ -53,9 +53,9 @@ def _show(sheets: "list[Sheet]") -> None:
     rows = [
         (
             f"{sheet.step}",
-            f"{sheet.index}",
             shown(card.name),
-            card.crop,
+            f"{card.corner[0]}, {card.corner[1]}",
+            f"{card.scale:.2f}",
             str(card.timestep),
             f"{card.weight:.3g}",
             _shortened(card.caption),
@@ -63,7 +63,7 @@ def _show(sheets: "list[Sheet]") -> None:
         for sheet in sheets
         for card in sheet.cards
     ]
-    table(("step", "batch", "image", "crop", "timestep", "weight", "caption"), rows)
+    table(("step", "image", "crop at", "scale", "timestep", "weight", "caption"), rows)
 
 
 def _shortened(caption: str) -> str:

@@ -32,6 +32,8 @@ class Card:
         picture: as the autoencoder gives it back.
         caption: what the text encoder reads.
         crop: in words: its size, and where it was cut from.
+        corner: left and top of the crop in px of the resized picture.
+        scale: resized over original size.
         marks: what else was done to it, such as "flipped".
         timestep: of the noise, 0 to 999.
         noise: share of noise in the noised latents' standard deviation, 0 to 1.
@@ -44,6 +46,8 @@ class Card:
     picture: Image.Image
     caption: str
     crop: str
+    corner: tuple[int, int]
+    scale: float
     marks: tuple[str, ...]
     timestep: int
     noise: float
@@ -116,6 +120,8 @@ def _cards(trainer: "Trainer", preview: Preview) -> Iterator[Card]:
             picture=_image(pixels),
             caption=caption,
             crop=_crop(look),
+            corner=look.placement.crop[:2],
+            scale=look.placement.scale,
             marks=(*(["flipped"] if item.flipped else []), *_colours(look)),
             timestep=timestep,
             noise=(1 - alpha_bar) ** 0.5,
