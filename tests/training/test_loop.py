@@ -52,8 +52,9 @@ def test_steps_equal_a_bare_loop(recipe):
         param.data.copy_(first)
     losses = [result.loss for _, result in zip(range(4), steps_of(trainer), strict=False)]
     assert losses == pytest.approx(expected, rel=1e-5)
+    # Where a gradient is almost zero, AdamW divides rounding by rounding: 0.2 % of one step of 0.01.
     for param, other in zip(params, after, strict=True):
-        torch.testing.assert_close(param.detach(), other, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(param.detach(), other, rtol=1e-4, atol=2e-5)
 
 
 def steps_of(trainer: Trainer):
