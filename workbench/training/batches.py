@@ -109,7 +109,7 @@ class Batches:
                 for item, look in zip(items, looks, strict=True)
             ),
             mask=self._mask(items, looks, latents),
-            weights=None if weights is None else torch.tensor(weights, device=latents.device),
+            weights=None if weights is None else _moved(torch.tensor(weights), latents),
         )
 
     def look(self, item: Item, epoch: int) -> Look:
@@ -202,7 +202,7 @@ class Batches:
         ]
         masks = self.recipe.data.masks
         return mask_weights(
-            torch.stack(shares).to(latents.device),
+            _moved(torch.stack(shares), latents),
             unmasked_weight=masks.unmasked_weight,
             normalise=masks.normalise,
         )
@@ -229,3 +229,8 @@ class Batches:
         moments = [self.latents.read(item.record, flipped=item.flipped) for item, _ in shown]
         means, deviations = zip(*moments, strict=True)
         return torch.stack(means).to(device), torch.stack(deviations).to(device)
+
+
+def _moved(values: Tensor, like: Tensor) -> Tensor:
+    """Values on another tensor's device, without waiting for what it still has to do."""
+    return values.to(like.device, non_blocking=True)
