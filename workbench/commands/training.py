@@ -1,5 +1,6 @@
 """`new`, `check`, `train` and `resume`: from a recipe to a run."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from workbench.commands.terminal import Overrides, say
 
 if TYPE_CHECKING:
     from workbench.checks import Finding
+    from workbench.data.dataset import Dataset
     from workbench.recipe import Recipe
     from workbench.training.run import Run
 
@@ -75,17 +77,26 @@ def check(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="page of --batches; NAME-batches.html.")
     ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="do one step, samples and a save, and say what it takes."),
+    ] = False,
+    price: Annotated[
+        float | None, typer.Option(min=0, help="of this machine an hour; --measure says the cost.")
+    ] = None,
 ) -> None:
-    """Read a recipe's settings and name their pitfalls, without training."""
+    """Read a recipe's settings and pictures and name their pitfalls, without training."""
     from workbench import checks
 
     chosen = load_recipe(recipe, settings)
-    findings = checks.check(chosen)
+    findings = checks.check(chosen, dataset=_pictures(chosen))
     show_findings(findings)
     if any(finding.stops for finding in findings):
         raise typer.Exit(2)
-    if not findings:
-        say("No pitfall found.")
+    if measure or price is not None:
+        from workbench.commands.preflight import show_preflight
+
+        show_preflight(chosen, price)
     if batches is not None:
         from workbench.commands.preview import show_batches
 
@@ -111,6 +122,20 @@ def resume(
     import workbench as wb
 
     watch(wb.resume(run, settings or [], accept=accept_changes))
+
+
+def _pictures(recipe: "Recipe") -> "Dataset | None":
+    """The recipe's pictures where all their sources are there; some rules need them."""
+    from workbench.data.dataset import index
+
+    missing = [
+        subset.path
+        for subset in recipe.data.subsets
+        if not subset.path.startswith("critters:") and not Path(subset.path).expanduser().exists()
+    ]
+    for path in missing:
+        say(f"{path} does not exist yet: rules about pictures and captions are left out")
+    return None if missing or not recipe.data.subsets else index(recipe.data)
 
 
 def load_recipe(name: str, settings: list[str] | None) -> "Recipe":
@@ -153,6 +178,11 @@ def show_findings(findings: "list[Finding]") -> None:
         say(f"  fix: {finding.fix}")
         if finding.stops and rule.allowable:
             say(f"  or run it all the same: checks.allow={rule.id}")
+        say(f"  at {finding.setting}; source: {rule.source}")
+    counts = Counter(finding.rule.severity for finding in findings)
+    words = {"refuse": "refused", "warn": "warned of", "note": "noted"}
+    said = ", ".join(f"{counts[name]} {word}" for name, word in words.items() if counts[name])
+    say(f"Pitfalls: {said}." if findings else "No pitfall found.")
 
 
 def watch(run: "Run") -> None:

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor
 
-from workbench import store
 from workbench.data.cache import LatentCache, TextCache
 from workbench.data.captions import CaptionSettings, is_fixed
 from workbench.data.dataset import Dataset
@@ -19,7 +19,7 @@ C = TypeVar("C", LatentCache, TextCache)
 
 
 def cache_latents(
-    recipe: Recipe, dataset: Dataset, family: Family, *, accelerator: Any
+    recipe: Recipe, dataset: Dataset, family: Family, *, accelerator: Any, home: Path
 ) -> Generator[Preparing, None, LatentCache | None]:
     """Encode the pictures that are not cached yet.
 
@@ -28,6 +28,7 @@ def cache_latents(
         dataset: the pictures.
         family: the loaded base.
         accelerator: says which process fills the cache.
+        home: where caches lie.
     Yields:
         How far it is.
     Returns:
@@ -39,7 +40,7 @@ def cache_latents(
     def build() -> tuple[LatentCache, Iterator[tuple[int, int]]]:
         cache = LatentCache(
             dataset,
-            folder=store.cache_home() / "latents" / family.vae_key[:16],
+            folder=home / "latents" / family.vae_key[:16],
             key=family.vae_key,
         )
         return cache, cache.build(encode)
@@ -51,7 +52,7 @@ def cache_latents(
 
 
 def cache_texts(
-    texts: Sequence[str], family: Family, *, accelerator: Any
+    texts: Sequence[str], family: Family, *, accelerator: Any, home: Path
 ) -> Generator[Preparing, None, TextCache]:
     """Encode the captions that are not cached yet, by a frozen text encoder.
 
@@ -59,6 +60,7 @@ def cache_texts(
         texts: of `Dataset.texts`.
         family: the loaded base.
         accelerator: says which process fills the cache.
+        home: where caches lie.
     Yields:
         How far it is.
     Returns:
@@ -66,9 +68,7 @@ def cache_texts(
     """
 
     def build() -> tuple[TextCache, Iterator[tuple[int, int]]]:
-        cache = TextCache(
-            folder=store.cache_home() / "texts" / family.text_key[:16], key=family.text_key
-        )
+        cache = TextCache(folder=home / "texts" / family.text_key[:16], key=family.text_key)
         return cache, cache.build(texts, family.encode_captions)
 
     return (yield from _first_then_all("caching captions", build, accelerator))

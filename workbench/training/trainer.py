@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench import seeds
+from workbench import seeds, store
 from workbench.adapters import AttachedAdapter, Full
 from workbench.data import dataset as data
 from workbench.data.loader import Loader
@@ -184,12 +184,20 @@ class Trainer:
         return (torch.cat(predicted).float() - target.float()).square().mean(dim=(1, 2, 3))
 
 
-def assemble(recipe: Recipe, *, folder: Path) -> Generator[Preparing, None, Trainer]:
+def assemble(
+    recipe: Recipe,
+    *,
+    folder: Path,
+    dataset: data.Dataset | None = None,
+    home: Path | None = None,
+) -> Generator[Preparing, None, Trainer]:
     """Load, index, cache and attach all that a run needs.
 
     Args:
         recipe: the run's settings.
         folder: the run folder, where trackers may write.
+        dataset: the pictures, where they were read already.
+        home: where caches lie, if not where all runs share them.
     Yields:
         What is being prepared, and how far it is.
     Returns:
@@ -200,12 +208,13 @@ def assemble(recipe: Recipe, *, folder: Path) -> Generator[Preparing, None, Trai
     gc.collect()  # an earlier run's model may sit in a reference cycle and fill the device
     accelerator = _accelerator(recipe, folder)
     yield Preparing(stage="reading images", done=0, total=1)
-    dataset = data.index(recipe.data)
+    dataset = data.index(recipe.data) if dataset is None else dataset
     train, held_out = data.split(dataset, recipe.data.holdout, seed=recipe.training.seed)
     yield Preparing(stage="loading the base", done=0, total=1)
     family = models.load(recipe.base, device=accelerator.device)
     require_fit(family, recipe.sampling)
-    latents = yield from cache_latents(recipe, dataset, family, accelerator=accelerator)
+    caches: dict[str, Any] = {"accelerator": accelerator, "home": home or store.cache_home()}
+    latents = yield from cache_latents(recipe, dataset, family, **caches)
     adapter = recipe.adapter.attach(
         family.parts,
         family.adapter_targets,
@@ -227,7 +236,7 @@ def assemble(recipe: Recipe, *, folder: Path) -> Generator[Preparing, None, Trai
     live = why_live(recipe, is_drawn=dataset.is_drawn, trains_text=trains_text)
     texts = () if live else dataset.texts(train, seed=recipe.training.seed)
     if texts:
-        batches.texts = yield from cache_texts(texts, family, accelerator=accelerator)
+        batches.texts = yield from cache_texts(texts, family, **caches)
     batches.said = said_of_texts(recipe.data.captions, num_texts=len(texts), live=live)
     loader = Loader(
         dataset,
@@ -254,21 +263,7 @@ def _trainer(
 ) -> Trainer:
     """Optimizer, schedule and moving average over an attached adapter."""
     total_steps = recipe.length.total_steps(loader.steps_per_epoch)
-    if total_steps is None and recipe.schedule.kind != "constant":
-        raise SettingsError(
-            f"schedule.kind = {recipe.schedule.kind!r} must know the run's end, and length gives "
-            "only minutes; give length.steps too, or schedule.kind = 'constant'"
-        )
-    if total_steps is None and 0 < recipe.schedule.warmup < 1:
-        raise SettingsError(
-            f"schedule.warmup = {recipe.schedule.warmup:g} is a share of the run's steps, and "
-            "length gives only minutes; give whole steps, such as schedule.warmup = 100"
-        )
-    if recipe.optimizer.own_schedule and recipe.schedule.kind != "constant":
-        raise SettingsError(
-            f"schedule.kind must be 'constant' for optimizer.kind = {recipe.optimizer.kind!r}, "
-            f"which averages in place of lowering the rate, got {recipe.schedule.kind!r}"
-        )
+    _require_schedule(recipe, total_steps)
     groups = recipe.optimizer.groups(adapter.groups(), adapter.rate_factors)
     narrow = recipe.training.trainable_dtype == "bfloat16" and recipe.training.stochastic_rounding
     stand_ins = StandIns(groups) if narrow else None
@@ -304,6 +299,25 @@ def _trainer(
         held_out=held_out,
         stand_ins=stand_ins,
     )
+
+
+def _require_schedule(recipe: Recipe, total_steps: int | None) -> None:
+    """Refuse a schedule that has no end to fall to, or an optimizer that wants none."""
+    if total_steps is None and recipe.schedule.kind != "constant":
+        raise SettingsError(
+            f"schedule.kind = {recipe.schedule.kind!r} must know the run's end, and length gives "
+            "only minutes; give length.steps too, or schedule.kind = 'constant'"
+        )
+    if total_steps is None and 0 < recipe.schedule.warmup < 1:
+        raise SettingsError(
+            f"schedule.warmup = {recipe.schedule.warmup:g} is a share of the run's steps, and "
+            "length gives only minutes; give whole steps, such as schedule.warmup = 100"
+        )
+    if recipe.optimizer.own_schedule and recipe.schedule.kind != "constant":
+        raise SettingsError(
+            f"schedule.kind must be 'constant' for optimizer.kind = {recipe.optimizer.kind!r}, "
+            f"which averages in place of lowering the rate, got {recipe.schedule.kind!r}"
+        )
 
 
 def processes() -> Any:
