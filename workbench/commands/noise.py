@@ -43,7 +43,10 @@ def noise(
         if known := noise_page.published(one):
             rows.append(("  published", *known))
     table(("noise", *noise_page.COLUMNS), rows)
-    say("Power against white noise's 1, of the mean and at k cycles a picture of 64 pixels.")
+    say(
+        "Power against white noise's 1, of the mean and at k cycles a picture of 64 pixels; "
+        "variance of a picture's mean; correlation of pixels 1 and 8 apart."
+    )
     for path in noise_page.write(studies, out):
         say(str(path))
 

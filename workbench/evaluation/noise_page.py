@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("mean", "k=1", "k=4", "k=16", "k=31"),
-    *("var(mean)", "lag 1", "lag 8"),
+    *("var", "lag 1", "lag 8"),
 )
 # Line up to six colours in three dashes, beyond which nobody tells curves apart.
 MAX_CURVES = 18
@@ -105,7 +105,7 @@ def overview(studies: Sequence[Study]) -> Image.Image:
     rows = []
     for one in studies:
         field = sheets.paint(one.drawn[0, 0].numpy(), limits=limits, colours=colours)
-        labels = list(one.pictures)[1::2]
+        labels = [label for k, label in enumerate(one.pictures) if k in (1, 3, 4)]
         shown = [(label, Image.fromarray(one.pictures[label])) for label in labels]
         rows.append(sheets.Row(one.name, one.choice, [("field", field), *_spectra(one), *shown]))
     return sheets.contact_sheet(rows)
@@ -198,7 +198,7 @@ def _shown(numbers: list[float]) -> list[str]:
     return [
         *("0" if x < 5e-4 else f"{x:.3g}" if x >= 1 else f"{x:.2g}" for x in powers),
         "0" if variance < 5e-8 else f"{variance:.1e}".replace("e-0", "e-"),
-        *("0" if abs(x) < 1.5e-3 else f"{x:.2g}" for x in (lag1, lag8)),
+        *("0" if abs(x) < 1.5e-3 else f"{round(x, 3):.2g}" for x in (lag1, lag8)),
     ]
 
 

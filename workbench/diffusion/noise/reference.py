@@ -76,7 +76,7 @@ REFERENCES = (
         0.20,
         (0.36, 0.25),
     ),
-    Reference("white-and-perlin", _ADDED, (4.9, 9.2, 3.1, 0.89, 0.89), 1.2e-3, (0.11, 0.02)),
+    Reference("white-perlin", _ADDED, (4.9, 9.2, 3.1, 0.89, 0.89), 1.2e-3, (0.11, 0.02)),
     Reference("perlin", _PERLIN, (37, 76, 20, 0.10, 0.01), 9e-3, (0.96, 0.19)),
     Reference("pink", PowerLaw(exponent=1), (0, 15, 4.6, 1.15, 0.60), 0, (0.30, 0.02)),
     Reference("brown", PowerLaw(exponent=2), (0, 126, 10, 0.63, 0.17), 0, (0.73, 0.20)),
