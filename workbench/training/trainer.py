@@ -238,7 +238,13 @@ def assemble(
     if texts:
         batches.texts = yield from cache_texts(texts, family, **caches)
     batches.said = said_of_texts(recipe.data.captions, num_texts=len(texts), live=live)
-    loader = Loader(
+    loader = _loader(recipe, dataset, train, accelerator)
+    return _trainer(recipe, accelerator, family, dataset, loader, batches, adapter, train, held_out)
+
+
+def _loader(recipe: Recipe, dataset: data.Dataset, train: list[int], accelerator: Any) -> Loader:
+    """Which pictures each step of this process sees."""
+    return Loader(
         dataset,
         train,
         batch_size=recipe.training.batch_size,
@@ -247,7 +253,6 @@ def assemble(
         rank=accelerator.process_index,
         num_ranks=accelerator.num_processes,
     )
-    return _trainer(recipe, accelerator, family, dataset, loader, batches, adapter, train, held_out)
 
 
 def _trainer(
