@@ -91,7 +91,7 @@ def test_differences_tell_what_a_folder_was_trained_with() -> None:
 def finished(tmp_path: Path) -> Path:
     """A run whose pictures with the trigger are grey, and whose others turned from grey to red."""
     folder = tmp_path / "grey"
-    recipe = Recipe.preset("critters").override(["sampling.prompts=['{trigger}, hat', hat]"])
+    recipe = Recipe.preset("critters").override(["sampling.prompts=['{trigger}, hat', 'hat']"])
     store.write_text(folder / "recipe.toml", recipe.to_toml())
     shades = {("mochi, hat", 0): 119, ("mochi, hat", 1): 255, ("hat", 0): 119, ("hat", 1): 119}
     for (prompt, seed), shade in shades.items():
@@ -125,12 +125,12 @@ def test_an_outcome_is_read_off_a_run(finished: Path) -> None:
     assert found.train_gap == pytest.approx(-0.2)
     assert found.held_out_gap == pytest.approx(0.1)
     assert found.lightness == pytest.approx((50, 100), abs=0.5)
-    # CIE L*a*b* of (200, 80, 80) is 50.5, 47.6, 25.6; of the grey 50.0, 0, 0.
-    assert found.colour_drift == pytest.approx(54.1, abs=0.5)
+    # CIE L*a*b* of (200, 80, 80) is 50.2, 47.9, 24.9; of the grey 50.0, 0, 0.
+    assert found.colour_drift == pytest.approx(53.9, abs=0.1)
     assert found.moved
     cells = experiment.cells(found)
-    assert cells[:6] == ["-20.0%", "+10.0%", "54.1 (moved)", "50", "100", ""]
-    assert cells[6].endswith(" s")
+    assert cells[:6] == ["-20.0%", "+10.0%", "53.9*", "50", "100", ""]
+    assert len(cells) == len(experiment.COLUMNS)
     base, *others = experiment.references(
         found, recipe=Recipe.load(finished / "recipe.toml"), likeness=None
     )
@@ -174,12 +174,12 @@ def test_the_page_shows_every_variant_beside_the_base(tmp_path: Path) -> None:
     ]
     strips = experiment_page.strips(outcomes)
     assert [[label for label, _ in strip.cells] for strip in strips] == [["base", "one", "two"]] * 2
-    assert experiment_page.best(outcomes) == {"train gap": "two", "likeness": "one"}
+    assert experiment_page.best(outcomes) == {"gap": "two", "alike": "one"}
     known = [Outcome("training pictures", lightness=(1.0, 99.0))]
     path = experiment_page.write(outcomes, known, tmp_path / "x.html", name="noises")
     text = path.read_text()
     assert text.count("<img") == 6 and text.count("data:image") == 6
-    for shown in ("2.0 (moved)", "-20.0%", "training pictures", "noise.kind: &#39;a&#39;"):
+    for shown in ("2.0*", "-20.0%", "training pictures", "noise.kind: &#39;a&#39;"):
         assert shown in text
     assert "failed: &lt;nan&gt;" in text and "a &lt;b&gt;" in text
     assert "http" not in text.replace("http-equiv", ""), "asks nothing of any network"
@@ -215,7 +215,7 @@ def test_an_experiment_goes_on_where_it_was_cut_off(
         tiny_sd,
         write_photos(tmp_path / "photos"),
         tmp_path,
-        "sampling.prompts=['{trigger}, red', blue]",
+        "sampling.prompts=['{trigger}, red', 'blue']",
         "sampling.steps=1",
         "output.report=false",
     )
@@ -240,7 +240,7 @@ def test_an_experiment_goes_on_where_it_was_cut_off(
     assert started == ["gaussian", "offset"], "one is complete, the other is resumed"
     shown = capsys.readouterr().out
     assert "gaussian (1 of 2): trained already" in shown
-    assert "held-out gap" in shown and "offset: stopped" not in shown
+    assert "held out" in shown and "offset: stopped" not in shown
     page = Path("out/experiment.html").read_text()
     assert page.count("<img") == 2 * 3, "two prompts, by the base and both variants"
 

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from workbench import store
+from workbench.evaluation import parity
 from workbench.launch import resume
 from workbench.recipe import Recipe
-from workbench.records import events, log
+from workbench.records import checkpoint, events, log
 from workbench.training.run import Run
 from workbench.training.saving import world_changes
 
@@ -34,13 +35,24 @@ EVERYTHING = (
     "schedule.warmup=2",
     "output.report=false",
 )
+SMALL = "optimizer.min_8bit_size=16"
+CONSTANT = ("schedule.kind=constant", "schedule.warmup=2")
+CUSTOM = ("optimizer.path=torch.optim.NAdam", "optimizer.options.momentum_decay=0.01")
 OPTIMIZERS = {
     "adamw": (),
-    "adamw8bit": ("optimizer.min_8bit_size=16",),
+    "adamw8bit": (SMALL,),
+    "paged_adamw8bit": (SMALL,),
     "prodigy": (),
+    "dadaptation": ("optimizer.d0=1e-4",),
     "adafactor": (),
+    "came": (),
     "lion": (),
+    "lion8bit": (SMALL,),
+    "muon": (),
+    "schedule_free": CONSTANT,
+    "custom": CUSTOM,
 }
+EVERYWHERE = ("adamw", "schedule_free")  # killed at more places
 
 
 def trained(recipe: Recipe, *, copies: dict[int, Path]) -> tuple[Path, list[events.Event]]:
@@ -69,14 +81,100 @@ def curve(told: list[events.Event]) -> list[tuple]:
 def test_resume_is_bitwise(recipe, tmp_path, kind):
     """Killed mid-epoch, at the epoch's edge, right after and long after a checkpoint."""
     chosen = recipe(*EVERYTHING, f"optimizer.kind={kind}", *OPTIMIZERS[kind])
-    copies = {step: tmp_path / f"killed-{step}" for step in (3, 4, 8)}
+    killed = (3, 4, 8) if kind in EVERYWHERE else (5,)
+    goes_on_bitwise(chosen, tmp_path, killed)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "schedule_free", "prodigy"])
+def test_resume_is_bitwise_in_bfloat16(recipe, tmp_path, kind):
+    """Weights rounded at random, the optimizer's averages in fp32."""
+    narrow = ("training.trainable_dtype=bfloat16", *CONSTANT)
+    chosen = recipe(*EVERYTHING, f"optimizer.kind={kind}", *OPTIMIZERS[kind], *narrow)
+    goes_on_bitwise(chosen, tmp_path, (5,))
+
+
+def goes_on_bitwise(chosen: Recipe, tmp_path: Path, killed: tuple[int, ...]) -> None:
+    copies = {step: tmp_path / f"killed-{step}" for step in killed}
     file, told = trained(chosen, copies=copies)
     for step, folder in copies.items():
         run = resume(folder)
         run.observers = []
         list(run.train())
-        assert same_tensors(file, run.final_lora), f"{kind} killed after step {step}"
+        assert same_tensors(file, run.final_lora), f"killed after step {step}"
         assert curve(log.read(folder)) == curve(told)
+
+
+def test_schedule_free_is_saved_as_its_average_however_often_it_is_looked_at(recipe, tmp_path):
+    """Sampling and saving switch weights; the run, its file and its resume do not notice."""
+    base = ("optimizer.kind=schedule_free", "optimizer.learning_rate=0.05", "length.steps=6")
+    quiet = recipe(*base, "output.report=false", "name=quiet")
+    looked = recipe(
+        *base,
+        "output.report=false",
+        "name=looked",
+        "sampling.prompts=[zib]",
+        "sampling.every_steps=2",
+        "sampling.steps=2",
+        "validation.every_steps=1",
+        "training.lora_every=2",
+    )
+    copies = {5: tmp_path / "killed"}
+    file, _ = trained(quiet, copies={})
+    other, _ = trained(looked, copies=copies)
+    assert same_tensors(file, other)
+    run = resume(copies[5])
+    run.observers = []
+    list(run.train())
+    assert same_tensors(file, run.final_lora)
+    assert parity.verify(run.folder).passed
+    trainer = run.trainer
+    with trainer.showing():
+        shown = trainer.adapter.state()
+    saved = checkpoint.newest_valid(run.folder, read_only=True).bundle.unpack()
+    trained_weights = trainer.adapter.state()
+    for name, average in shown.items():
+        assert torch.equal(saved["shown"][name], average)
+        assert torch.equal(saved["adapter"][name], trained_weights[name])
+    assert any(not torch.equal(shown[name], trained_weights[name]) for name in shown)
+
+
+def test_schedule_free_takes_no_schedule_but_a_constant_one(recipe):
+    chosen = recipe("optimizer.kind=schedule_free", "schedule.kind=cosine")
+    with pytest.raises(ValueError, match=r"schedule\.kind must be 'constant'.*got 'cosine'"):
+        trained(chosen, copies={})
+
+
+def test_another_custom_optimizer_cannot_go_on(recipe, tmp_path):
+    copies = {3: tmp_path / "killed"}
+    trained(recipe("optimizer.kind=custom", "output.report=false"), copies=copies)
+    with pytest.raises(ValueError, match=r"'torch.optim.Adam' cannot go on .*'torch.optim.NAdam'"):
+        rates_after(copies[3], "optimizer.path=torch.optim.Adam")
+
+
+ADAPTERS = {
+    "dora": ("adapter.dora=true", "adapter.module_dropout=0.3", "adapter.b_rate_factor=4"),
+    "loha": ("adapter.kind=loha", "adapter.rank_dropout=0.2", "adapter.max_norm=0.05"),
+    "lokr": ("adapter.kind=lokr", "adapter.factor=4", "adapter.module_dropout=0.2"),
+    "pissa": ("adapter.init=pissa", "adapter.rank_dropout=0.2"),
+}
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_resume_is_bitwise_for_every_adapter(recipe, tmp_path, name):
+    options = [x for x in EVERYTHING if not x.startswith("adapter.dropout")]
+    chosen = recipe(*options, "adapter.groups=attention,conv", *ADAPTERS[name])
+    folder = tmp_path / "killed"
+    file, told = trained(chosen, copies={5: folder})
+    run = resume(folder)
+    run.observers = []
+    list(run.train())
+    assert same_tensors(file, run.final_lora)
+    assert curve(log.read(folder)) == curve(told)
+    if name == "loha":
+        assert all(e.traces["scaled layers"] >= 0 for e in told if e.event == "progress")
+    if name == "dora":
+        rates = next(e.learning_rates for e in told if e.event == "progress")
+        assert rates["unet x4"] == pytest.approx(4 * rates["unet"])
 
 
 def test_a_real_kill(recipe, tmp_path):

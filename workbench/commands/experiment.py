@@ -138,7 +138,8 @@ def _show(outcomes: "Sequence[Outcome]", known: "Sequence[Outcome]") -> None:
     from workbench.evaluation.experiment import COLUMNS, cells
 
     table(("variant", *COLUMNS), [(one.name, *cells(one)) for one in (*outcomes, *known)])
-    say("Gap: stable loss against the base. L*: lightness, 0 to 100, percentiles 1 and 99.")
+    say("gap, held out: stable loss against the base. drift: of colours (* certain).")
+    say("dark, light: percentiles 1 and 99 of lightness. alike: to the training pictures.")
     for one in outcomes:
         if one.state != "finished":
             say(f"{one.name}: {one.state}", style="yellow")

@@ -66,10 +66,10 @@ def best(outcomes: Sequence[Outcome]) -> dict[str, str]:
         Column to variant name: the lowest gaps and drift, the highest likeness.
     """
     keys = {
-        "train gap": lambda one: one.train_gap,
-        "held-out gap": lambda one: one.held_out_gap,
-        "colour drift": lambda one: one.colour_drift,
-        "likeness": lambda one: None if one.likeness is None else -one.likeness,
+        "gap": lambda one: one.train_gap,
+        "held out": lambda one: one.held_out_gap,
+        "drift": lambda one: one.colour_drift,
+        "alike": lambda one: None if one.likeness is None else -one.likeness,
     }
     leaders = {}
     for column, key in keys.items():
