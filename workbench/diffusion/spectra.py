@@ -116,13 +116,20 @@ def summarise(drawn: Tensor) -> Summary:
     radial = radial_mean(power_spectrum(drawn))
     near = [lag for lag in LAGS if lag < min(height, width)]
     correlation = autocorrelation(drawn, near) if near else radial[:0]
-    powers = [_entry(radial, k) for k in FREQUENCIES]
+    k0, k1, k4, k16, k31 = (_entry(radial, k) for k in FREQUENCIES)
+    lag1, lag8 = (_entry(correlation, place) for place in range(len(LAGS)))
+    values = drawn.float()
     return Summary(
-        float(drawn.float().square().mean()),
-        float(drawn.float().std(dim=(1, 2, 3)).std()) if len(drawn) > 1 else 0.0,
-        *powers,
-        float(drawn.float().mean(dim=(2, 3)).square().mean()),
-        *(_entry(correlation, place) for place in range(len(LAGS))),
+        variance=float(values.square().mean()),
+        deviation_spread=float(values.std(dim=(1, 2, 3)).std()) if len(drawn) > 1 else 0.0,
+        k0=k0,
+        k1=k1,
+        k4=k4,
+        k16=k16,
+        k31=k31,
+        mean_variance=float(values.mean(dim=(2, 3)).square().mean()),
+        lag1=lag1,
+        lag8=lag8,
     )
 
 

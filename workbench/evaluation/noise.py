@@ -25,7 +25,7 @@ MAX_LAG = 24
 TIMESTEPS = (100, 300, 500, 700, 999)
 PICTURE_PX = 192  # decoding is what takes the time
 # Noises of our own, which no published code draws.
-OURS: Mapping[str, Noise] = {"pyramid": Pyramid(), "perlin-mixed": Perlin()}
+OURS: dict[str, Noise] = {"pyramid": Pyramid(), "perlin-mixed": Perlin()}
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def everything() -> dict[str, Noise]:
     Returns:
         White noise first, then what was published, then our own.
     """
-    return {reference.name: reference.noise for reference in REFERENCES} | OURS
+    return {**{reference.name: reference.noise for reference in REFERENCES}, **OURS}
 
 
 def study(name: str, noise: Noise, *, scene: Scene | None = None, seed: int = 0) -> Study:
