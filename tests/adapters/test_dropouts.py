@@ -8,7 +8,6 @@ from torch.utils.checkpoint import checkpoint
 
 from workbench.adapters import LoHa, LoKr, LoRA
 from workbench.adapters.dropouts import drop_ranks, skip_adapters
-from workbench.settings import SettingsError
 
 LAYER = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 
@@ -99,12 +98,6 @@ def test_checkpointing_sees_the_same_draws_twice() -> None:
     pairs = list(zip(found[::2], found[1::2], strict=True))
     assert any(a is None for a, _ in pairs) and any(a is not None for a, _ in pairs)
     assert all((a is None and b is None) or torch.equal(a, b) for a, b in pairs)
-
-
-def test_dora_refuses_rank_dropout_and_offers_module_dropout() -> None:
-    with pytest.raises(SettingsError, match=r"rank_dropout must be 0 with dora.*module_dropout"):
-        LoRA(dora=True, rank_dropout=0.1)
-    assert LoRA(dora=True, module_dropout=0.1).module_dropout == 0.1
 
 
 def test_hooks_come_off_with_the_adapter() -> None:

@@ -116,6 +116,9 @@ CASES: dict[str, Case] = {
     ),
     "init_doubles_rank": case("adapter.init=olora", good="adapter.init=zero"),
     "loha_rank": case("adapter.kind=loha", "adapter.rank=64", good="adapter.rank=8"),
+    "dora_rank_dropout": case(
+        "adapter.dora=true", "adapter.rank_dropout=0.1", good="adapter.rank_dropout=0"
+    ),
     "dora_readers": case("adapter.dora=true", good="adapter.dora=false"),
     "lycoris_readers": case("adapter.kind=lokr", good="adapter.kind=lora"),
     "max_norm_low": case("adapter.max_norm=0.01", good="adapter.max_norm=1"),

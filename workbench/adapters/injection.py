@@ -66,7 +66,8 @@ def _config(method: str, layers: Mapping[str, Layer], settings: "NetworkSettings
 
     targets = "|".join(re.escape(path) for path in layers)
     if method in ("loha", "lokr"):
-        dropouts = {key: getattr(settings, key, 0.0) for key in ("rank_dropout", "module_dropout")}
+        names = ("rank_dropout", "module_dropout")
+        dropouts: dict[str, Any] = {name: getattr(settings, name, 0.0) for name in names}
         if method == "loha":
             return LoHaConfig(r=1, target_modules=targets, init_weights=False, **dropouts)
         dropouts["rank_dropout_scale"] = True  # as LoHa's: what is left makes up for the rest

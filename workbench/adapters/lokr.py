@@ -1,6 +1,6 @@
 """LoKr: a small matrix times, in the sense of Kronecker, a larger one."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import model_validator
@@ -39,7 +39,7 @@ class LoKr(NetworkSettings):
         rank = self.rank_of(name, weight)
         alpha, kernel = self.alpha_of(name, rank), weight.shape[2:]
         rows, columns = (sorted(factorization(n, self.factor)) for n in weight.shape[:2])
-        found: dict[str, Tensor] = {}
+        found: dict[str, Any] = {}
         if self.decompose_both and rank < max(rows[0], columns[0]) / 2:
             found["w1_a"] = uniform((rows[0], rank), generator)
             found["w1_b"] = uniform((rank, columns[0]), generator)

@@ -40,12 +40,6 @@ class LoRA(NetworkSettings):
 
     @model_validator(mode="after")
     def _what_does_not_go_together(self) -> "LoRA":
-        if self.dora and self.rank_dropout:
-            raise ValueError(
-                f"rank_dropout must be 0 with dora=true, got {self.rank_dropout:g}: DoRA divides "
-                "by the length of W + dW, which changes with every part left out, and no factor "
-                "makes up for it (black stripes); use module_dropout, which leaves out whole layers"
-            )
         for name, given in (
             ("dora", self.dora),
             ("start_from", self.start_from is not None),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,7 +123,7 @@ def _hadamard(piece: dict[str, Tensor], alpha: float | None, magnitude: Tensor |
 def _kronecker(
     piece: dict[str, Tensor], alpha: float | None, magnitude: Tensor | None
 ) -> Kronecker:
-    found = {role.removeprefix("lokr_"): tensor for role, tensor in piece.items()}
+    found: dict[str, Any] = {r.removeprefix("lokr_"): tensor for r, tensor in piece.items()}
     for number in ("1", "2"):
         if f"w{number}" not in found:
             _whole(found, needed={f"w{number}_a", f"w{number}_b"}, prefix="lokr")

@@ -172,6 +172,23 @@ def loha_rank(recipe: Recipe, facts: Facts) -> Found:
 
 
 @rule(
+    "refuse",
+    "adapter.rank_dropout",
+    reason="DoRA divides by the length of W + dW, which changes with every part of the bottleneck "
+    "left out, and no factor makes up for it: the pictures get black stripes",
+    fix="set adapter.rank_dropout=0 and adapter.module_dropout={share:g}, which leaves out whole "
+    "layers",
+    source="sd-scripts #1169, #1214; LyCORIS #246",
+)
+def dora_rank_dropout(recipe: Recipe, facts: Facts) -> Found:
+    """DoRA with rank dropout."""
+    if recipe.adapter.kind != "lora":
+        return None
+    share = recipe.adapter.rank_dropout
+    return applies(recipe.adapter.dora and share > 0, share=share)
+
+
+@rule(
     "note",
     "adapter.dora",
     reason="diffusers drops a DoRA's lengths from kohya files with only a warning, and ComfyUI is "
