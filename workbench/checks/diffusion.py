@@ -1,6 +1,7 @@
 """Noise, and what the base predicts."""
 
 from workbench.checks.rules import Facts, Found, applies, rule
+from workbench.diffusion.noise import KohyaPyramid, Pyramid
 from workbench.recipe import Recipe
 
 
@@ -28,7 +29,7 @@ def offset_strong(recipe: Recipe, facts: Facts) -> Found:
 )
 def pyramid_strong(recipe: Recipe, facts: Facts) -> Found:
     """Pyramid noise of six levels or more with a discount of 0.75 or more."""
-    if recipe.noise.kind not in ("pyramid", "pyramid_kohya"):
+    if not isinstance(recipe.noise, Pyramid | KohyaPyramid):
         return None
     discount, levels = recipe.noise.discount, recipe.noise.levels
     return applies(discount >= 0.75 and levels >= 6, discount=discount, levels=levels)

@@ -1,6 +1,8 @@
 """Losses, the weights of timesteps, and which of them are trained."""
 
 from workbench.checks.rules import Facts, Found, applies, rule
+from workbench.diffusion.losses import Huber, SmoothL1
+from workbench.diffusion.weighting import MinSNR, SoftMinSNR
 from workbench.recipe import Recipe
 
 
@@ -27,7 +29,7 @@ def timesteps_narrow(recipe: Recipe, facts: Facts) -> Found:
 )
 def min_snr_low(recipe: Recipe, facts: Facts) -> Found:
     """Min-SNR, hard or soft, with a gamma below 1."""
-    if recipe.weighting.kind not in ("min_snr", "soft_min_snr"):
+    if not isinstance(recipe.weighting, MinSNR | SoftMinSNR):
         return None
     return applies(recipe.weighting.gamma < 1, gamma=recipe.weighting.gamma)
 
@@ -159,7 +161,7 @@ def huber_low(recipe: Recipe, facts: Facts) -> Found:
 )
 def huber_and_weighting(recipe: Recipe, facts: Facts) -> Found:
     """A threshold that follows the SNR beside a weighting."""
-    if recipe.loss.kind not in ("huber", "smooth_l1"):
+    if not isinstance(recipe.loss, Huber | SmoothL1):
         return None
     by_snr = recipe.loss.schedule.kind == "snr"
     return applies(by_snr and recipe.weighting.kind != "constant")

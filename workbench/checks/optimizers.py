@@ -3,6 +3,7 @@
 import importlib.util
 
 from workbench.checks.rules import Facts, Found, applies, rule
+from workbench.optim.optimizers import DAdaptation, Prodigy
 from workbench.recipe import Recipe
 
 # Rates beyond these burn a base in; LoRA's B starts at zero and bears more than a whole weight.
@@ -72,7 +73,7 @@ def prodigy_rate_factors(recipe: Recipe, facts: Facts) -> Found:
 )
 def prodigy_bfloat16(recipe: Recipe, facts: Facts) -> Found:
     """Prodigy or D-Adaptation on bfloat16 weights, rounded to the nearest."""
-    if recipe.optimizer.kind not in ("prodigy", "dadaptation"):
+    if not isinstance(recipe.optimizer, Prodigy | DAdaptation):
         return None
     return applies(_rounds_to_nearest(recipe), d0=recipe.optimizer.d0)
 

@@ -6,7 +6,7 @@ and the memory stays small however large the model is. benchmarks/diagnosis.py m
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -164,6 +164,6 @@ def block_of(name: str) -> str:
 
 def _base_weight(modules: Mapping[str, nn.Module], name: str) -> Tensor:
     part, path = name.split(".", 1)
-    layer = modules[part].get_submodule(path)
-    layer = getattr(layer, "get_base_layer", lambda: layer)()
-    return layer.weight.detach().float()
+    layer: Any = modules[part].get_submodule(path)
+    base = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
+    return base.weight.detach().float()
