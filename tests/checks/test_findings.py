@@ -63,6 +63,12 @@ def test_a_finding_names_the_place_in_the_recipe():
     assert "1 pictures of subset 1" in finding.reason
 
 
+def test_a_noise_inside_another_is_found_where_it_is():
+    planted = recipe("noise.kind=input_perturbation", "noise.base.kind=offset")
+    (finding,) = checks.check(planted.override(["noise.base.strength=0.5"]))
+    assert (finding.rule.id, finding.setting) == ("offset_strong", "noise.base.strength")
+
+
 def test_a_refusal_names_reason_fix_and_way_round():
     with pytest.raises(SettingsError) as refused:
         checks.require(recipe(*SLOW_PRODIGY))

@@ -30,6 +30,7 @@ SDXL = "base.path=some/sdxl-base"
 SD = "base.path=some/stable-diffusion-v1-5"
 LONG = "a very long caption " * 20
 PROSE = "a small creature stands on a hill, and behind it the sun goes down slowly"
+ZERO_SNR = ("base.zero_terminal_snr=true", "base.prediction=v_prediction")
 BF16 = ("training.trainable_dtype=bfloat16", "training.stochastic_rounding=false")
 
 CASES: dict[str, Case] = {
@@ -270,6 +271,30 @@ CASES: dict[str, Case] = {
     "offset_strong": case("noise.kind=offset", "noise.strength=0.3", good="noise.strength=0.05"),
     "pyramid_strong": case(
         "noise.kind=pyramid", "noise.discount=0.9", "noise.levels=10", good="noise.discount=0.4"
+    ),
+    "pyramid_kohya_weak": case("noise.kind=pyramid_kohya", good="noise.discount=0.6"),
+    "perlin_plain": case(
+        "noise.kind=perlin", "noise.perturbation=0", good="noise.perturbation=0.4"
+    ),
+    "perlin_tied": case("noise.kind=perlin", "noise.shift=false", good="noise.shift=true"),
+    "perlin_too_fine": case("noise.kind=perlin", "noise.cells=8", good="noise.cells=2"),
+    "noise_without_mean": case(
+        "noise.kind=power_law", "noise.exponent=1", good="noise.keep_dc=true"
+    ),
+    "noise_one_sided": case("noise.kind=power_law", "noise.exponent=2", good="noise.exponent=1"),
+    "coloured_noise": case("noise.kind=pyramid", good="noise.kind=gaussian"),
+    "input_perturbation_large": case(
+        "noise.kind=input_perturbation", "noise.gamma=0.4", good="noise.gamma=0.1"
+    ),
+    "coloured_and_zero_snr": case(
+        *ZERO_SNR, "noise.kind=offset", good="base.zero_terminal_snr=false"
+    ),
+    "zero_snr_conversion": case(*ZERO_SNR, good="base.zero_terminal_snr=none"),
+    "zero_snr_no_rescale": case(
+        *ZERO_SNR, "sampling.guidance_rescale=0", good="sampling.guidance_rescale=none"
+    ),
+    "zero_snr_unweighted": case(
+        *ZERO_SNR, "weighting.kind=min_snr", good="weighting.kind=constant"
     ),
     "timesteps_narrow": case("timesteps.highest=200", good="timesteps.highest=999"),
     "min_snr_low": case("weighting.kind=min_snr", "weighting.gamma=0.5", good="weighting.gamma=5"),

@@ -140,9 +140,10 @@ def settings_path(rule: Rule) -> str:
     Args:
         rule: of `RULES`.
     Returns:
-        Path of the setting; the first item stands for those of a list.
+        Path of the setting; the first item stands for those of a list, the outermost noise for
+        those inside it.
     """
-    return rule.setting.replace("{index}", "0")
+    return rule.setting.replace("{index}", "0").replace("{where}", "noise")
 
 
 def rule(

@@ -44,7 +44,7 @@ def _row(rule: Rule) -> str:
         f"`{rule.id}`",
         rule.severity + always,
         rule.when,
-        f"`{_VALUE.sub('N', rule.setting)}`",
+        f"`{rule.setting.replace('{where}', 'noise').replace('{index}', 'N')}`",
         _in_words(rule.reason),
         _in_words(rule.fix),
         rule.source,
