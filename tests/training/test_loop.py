@@ -9,6 +9,7 @@ from diffusers import DDPMScheduler
 from tiny_recipes import assembled, tiny_recipe
 
 from workbench import seeds
+from workbench.recipe import Recipe
 from workbench.training import loop, moments
 from workbench.training.trainer import Trainer
 
@@ -52,7 +53,7 @@ def test_steps_equal_a_bare_loop(recipe):
         param.data.copy_(first)
     losses = [result.loss for _, result in zip(range(4), steps_of(trainer), strict=False)]
     assert losses == pytest.approx(expected, rel=1e-5)
-    # Where a gradient is almost zero, AdamW divides rounding by rounding: 0.2 % of one step of 0.01.
+    # Where a gradient is almost zero, AdamW divides rounding by rounding: 0.2 % of a step of 0.01.
     for param, other in zip(params, after, strict=True):
         torch.testing.assert_close(param.detach(), other, rtol=1e-4, atol=2e-5)
 
@@ -84,8 +85,9 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_the_picture(recipe,
 
 def test_gradients_of_nothing_are_told_once():
     optimizer = SimpleNamespace(param_groups=[{"lr": 1e-4}])
-    trainer = SimpleNamespace(optimizer=optimizer, num_overflows=0)
-    run = SimpleNamespace(trainer=trainer, num_still=0, step=3)
+    trainer = SimpleNamespace(optimizer=optimizer, num_overflows=0, total_steps=100)
+    recipe = Recipe.preset("critters")
+    run = SimpleNamespace(trainer=trainer, num_still=0, step=3, recipe=recipe)
     dead = loop.StepResult(loss=1.0, gradient_norm=0.0, overflowed=False, num_samples=2)
     warned = [event for _ in range(50) for event in moments.watch(run, dead)]
     assert [event.id for event in warned] == ["not-training"]

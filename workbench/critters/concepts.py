@@ -1,7 +1,7 @@
 """Three things that the base has never seen, to be taught by a LoRA.
 
-- `character`: a creature with one horn, an eye patch and a scarf, each on a side of its own, so that
-  flipping its pictures teaches the wrong creature.
+- `character`: a creature with one horn, an eye patch and a scarf, each on a side of its own, so
+  that flipping its pictures teaches the wrong creature.
 - `style`: any creature as a two-ink print, so that what the caption leaves out is the style.
 - `scenes`: scenes almost black or almost white, which the middling base does not reach.
 
@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from workbench import store
 from workbench.critters.attributes import Attributes, sample_attributes, tags
 from workbench.critters.draw import PARTS, SUPERSAMPLING, WORLD_SIZES, Anatomy, Part, draw, world
-from workbench.critters.pen import INK, Pen
+from workbench.critters.pen import Pen
 
 Picture = tuple[Image.Image, str]
 

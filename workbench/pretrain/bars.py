@@ -28,8 +28,13 @@ from workbench.records.events import Progress
 from workbench.training.run import Run
 
 SEEDS = (0, 1, 2)
-# Neither pictures nor validation on the way: what is timed is training.
-_QUIET = ["output.report=false", "validation.every_steps=100000", "sampling.every_steps=none"]
+# No pictures, validation or checkpoint on the way: what is timed is training.
+_QUIET = [
+    "output.report=false",
+    "sampling.every_steps=none",
+    "training.checkpoint_every=100000",
+    "validation.every_steps=100000",
+]
 
 
 def character_bars(folder: Path, *, seed: int, count: int = 32) -> list[Bar]:

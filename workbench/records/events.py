@@ -154,7 +154,7 @@ class Measured(Recorded):
 
     Attributes:
         step: optimizer steps done.
-        change: block of the model, such as "unet.down_blocks.1", to |dW| / |W| of what learns there.
+        change: block such as "unet.down_blocks.1" to |dW| / |W| of what learns there.
         num_layers: layers that learn.
         num_unchanged: those whose dW is exactly zero: a LoRA's B that never moved.
         dtype: of the weights that learn.
