@@ -1,5 +1,7 @@
 """Each fault is recognised from the events of a run that has it, and in no sound one."""
 
+from pathlib import Path
+
 import pytest
 
 from workbench.evaluation import diagnosis
@@ -74,7 +76,10 @@ FAULTS: dict[str, tuple[list[Event], dict, str]] = {
     ),
     "no_gradient": (a_run(steps=each(gradient_norm=0.0)), {}, "adapter.groups"),
     "d_stuck": (
-        a_run(steps=each(traces={"d": 1e-6}), weights=measured(dtype="bfloat16")),
+        a_run(
+            steps=each(traces={"d": 1e-6}, learning_rates={"unet": 1.0}),
+            weights=measured(dtype="bfloat16"),
+        ),
         {"optimizer": {"kind": "prodigy", "d0": 1e-6, "learning_rate": 1.0}},
         "trainable_dtype",
     ),
@@ -116,6 +121,18 @@ def test_a_sound_run_has_no_fault():
     assert (found.faults, found.tone) == ((), "good")
     assert any("unet.down_blocks.0 2 %" in line for line in found.evidence)
     assert any("lacks 10% of the way" in line for line in found.evidence)
+
+
+def test_a_d_that_waits_for_the_warm_up_is_not_stuck():
+    rising = each(traces={"d": 1e-6}, learning_rates=lambda k: {"unet": k / 100})
+    recipe = {"optimizer": {"kind": "prodigy", "d0": 1e-6, "learning_rate": 1.0}}
+    assert diagnosis.verdict(a_run(steps=rising), recipe=recipe).faults == ()
+
+
+def test_the_page_names_every_fault():
+    page = Path(__file__).parents[2] / "docs" / "diagnosis.md"
+    text = page.read_text(encoding="utf-8")
+    assert all(f"`{name}`" in text for name in (*FAULTS, "failed"))
 
 
 def test_a_cosine_that_ends_at_zero_is_no_fault():

@@ -152,17 +152,17 @@ def _rate_zero(seen: Seen) -> Fault | None:
 
 
 def _d_stuck(seen: Seen) -> Fault | None:
-    found = [e for e in seen.progress if "d" in e.traces and seen.rate(e.step) > 0]
+    kind = seen.setting("optimizer.kind", "prodigy")
+    peak = max((seen.rate(event.step) for event in seen.progress), default=0.0)
+    rate = seen.setting("optimizer.learning_rate", peak)
+    # During a warm-up d stands still on purpose.
+    found = [e for e in seen.progress if "d" in e.traces and seen.rate(e.step) >= rate / 2]
     if len(found) < PATIENCE:
         return None
     first, last = found[0].traces["d"], found[-1].traces["d"]
     start = seen.setting("optimizer.d0", first)
     if last > 1.001 * max(first, start) or first > 1.001 * start:
         return None
-    kind, rate = (
-        seen.setting("optimizer.kind", "prodigy"),
-        seen.setting("optimizer.learning_rate", 1.0),
-    )
     dtype = seen.measured[-1].dtype if seen.measured else "float32"
     fix = "set optimizer.d0=1e-4"
     if dtype != "float32":
@@ -210,7 +210,7 @@ def _untouched(seen: Seen) -> Fault | None:
         return None
     return Fault(
         "unchanged",
-        "no layer has changed at all: dW is exactly zero"
+        "no layer has changed at all: dW is exactly zero, as a LoRA's B is at the start"
         if every
         else "most layers have not changed at all",
         "raise optimizer.learning_rate, and see that adapter.groups names layers that act",
