@@ -36,6 +36,7 @@ def test_prodigy_on_bfloat16_weights(recipe):
         "adapter.kind=full",
         "training.trainable_dtype=bfloat16",
         "training.stochastic_rounding=false",
+        'checks.allow=["prodigy_bfloat16"]',
         "length.steps=14",
     )
     found = diagnose(trained(planted))

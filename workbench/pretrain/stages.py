@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,7 +109,7 @@ def train_decoder(folder: Path, *, minutes: float, pictures: int = 6000) -> None
     held_out, _ = draw_pictures(32, world_seed=HELD_OUT_WORLD)
     with torch.no_grad():
         parts = [model.encode(to_signed(p), return_dict=False)[0].mode() for p in pixels.split(16)]
-    latents = torch.cat(parts)
+    latents: Any = torch.cat(parts)  # decode asks for a FloatTensor
 
     def loss_of(step: int) -> Tensor:
         generator = torch.Generator().manual_seed(step)
