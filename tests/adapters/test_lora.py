@@ -75,6 +75,21 @@ def test_forward_is_w_plus_the_scaled_product() -> None:
     assert torch.allclose(wrapped(x), expected, atol=1e-5)
 
 
+def test_a_dora_starts_as_its_base_under_autocast_too_but_not_in_bfloat16() -> None:
+    """Its ratio of lengths is exactly 1 as long as both are computed in fp32."""
+    models = parts()
+    base = answer(models)
+    adapter = attach(LoRA(rank=4, dora=True), models)
+    assert torch.equal(answer(models), base)
+    with torch.autocast("cpu", torch.bfloat16):
+        on = answer(models)
+        with adapter.strength(0):
+            assert torch.equal(answer(models), on)
+    for p in adapter.trainables.values():
+        p.data = p.data.bfloat16()
+    assert (answer(models) - base).norm() > 5e-4 * base.norm()
+
+
 def test_dropout_follows_the_models_mode() -> None:
     models = parts()
     attached = attach(LoRA(rank=4, dropout=0.5), models)

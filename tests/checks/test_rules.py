@@ -120,6 +120,7 @@ CASES: dict[str, Case] = {
     "dora_rank_dropout": case(
         "adapter.dora=true", "adapter.rank_dropout=0.1", good="adapter.rank_dropout=0"
     ),
+    "dora_bfloat16": case("adapter.dora=true", *BF16, good="training.trainable_dtype=float32"),
     "dora_readers": case("adapter.dora=true", good="adapter.dora=false"),
     "lycoris_readers": case("adapter.kind=lokr", good="adapter.kind=lora"),
     "max_norm_low": case("adapter.max_norm=0.01", good="adapter.max_norm=1"),

@@ -189,6 +189,20 @@ def dora_rank_dropout(recipe: Recipe, facts: Facts) -> Found:
 
 
 @rule(
+    "refuse",
+    "training.trainable_dtype",
+    reason="a DoRA divides by lengths that bfloat16 knows to 0.4 %: it starts 0.1 to 1 % away from "
+    "its base, and its file is not what was trained",
+    fix="set training.trainable_dtype=float32",
+    source="tests/adapters/test_lora.py: the start of a DoRA in both types",
+)
+def dora_bfloat16(recipe: Recipe, facts: Facts) -> Found:
+    """DoRA whose weights learn in bfloat16."""
+    narrow = recipe.training.trainable_dtype == "bfloat16"
+    return applies(recipe.adapter.kind == "lora" and recipe.adapter.dora and narrow)
+
+
+@rule(
     "note",
     "adapter.dora",
     reason="diffusers drops a DoRA's lengths from kohya files with only a warning, and ComfyUI is "
