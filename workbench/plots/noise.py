@@ -133,8 +133,7 @@ def radial_power(
             )
     figure.update_xaxes(type="log", tickvals=[0.5, 1, 2, 4, 8, 16, 32, 64], ticktext=_ticks())
     figure.update_yaxes(dtick=1)
-    figure.update_layout(height=420, hovermode="closest")
-    return figure
+    return _room_for_names(figure, len(spectra))
 
 
 def autocorrelation(series: Mapping[str, Numbers]) -> "Figure":
@@ -154,8 +153,7 @@ def autocorrelation(series: Mapping[str, Numbers]) -> "Figure":
             line={"color": SERIES[k % len(SERIES)], "width": 2, "dash": _dash(k)},
             hovertemplate="%{y:.3f}",
         )
-    figure.update_layout(height=360, hovermode="closest")
-    return figure
+    return _room_for_names(figure, len(series))
 
 
 def histogram(values: Mapping[str, np.ndarray], *, num_bins: int = 81) -> "Figure":
@@ -186,8 +184,7 @@ def histogram(values: Mapping[str, np.ndarray], *, num_bins: int = 81) -> "Figur
             line={"color": SERIES[k % len(SERIES)], "width": 2, "dash": _dash(k)},
             hovertemplate="%{y:.3f}",
         )
-    figure.update_layout(height=360, hovermode="closest")
-    return figure
+    return _room_for_names(figure, len(values))
 
 
 def statistics(rows: Mapping[str, Mapping[str, float]]) -> "Figure":
@@ -237,6 +234,15 @@ def noised(rows: Mapping[str, Mapping[str, np.ndarray]]) -> "Figure":
             figure.add_trace(Picture(source=_data_uri(pixels), hoverinfo="skip"), row=r, col=c)
     _as_pictures(figure, "A picture along the timesteps")
     figure.update_layout(height=90 + 170 * len(rows))
+    return figure
+
+
+def _room_for_names(figure: "Figure", count: int) -> "Figure":
+    """Many names stand beside the curves: above them they would cover the title."""
+    figure.update_layout(height=380, hovermode="closest")
+    if count > len(SERIES):
+        beside = {"orientation": "v", "x": 1.01, "y": 1, "xanchor": "left", "yanchor": "top"}
+        figure.update_layout(height=440, legend=beside)
     return figure
 
 
