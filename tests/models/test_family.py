@@ -70,7 +70,7 @@ def test_folder_and_file_hold_the_same_model(request: pytest.FixtureRequest) -> 
 
 @torch.no_grad()
 def test_latents_are_the_scaled_posterior(family: Family) -> None:
-    pixels = torch.rand(2, 3, 64, 96) * 2 - 1
+    pixels = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
     mean, std = family.encode_pixels(pixels)
     posterior = family.vae.encode(pixels).latent_dist
     assert mean.shape == std.shape == (2, 4, 8, 12)
@@ -78,7 +78,7 @@ def test_latents_are_the_scaled_posterior(family: Family) -> None:
     torch.testing.assert_close(std, posterior.std * 0.7)
     decoded = family.decode(mean)
     expected = family.vae.decode(posterior.mean).sample
-    torch.testing.assert_close(decoded, (expected / 2 + 0.5).clamp(0, 1))
+    torch.testing.assert_close(decoded, (expected / 2 + 0.5).clamp(0, 1), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
