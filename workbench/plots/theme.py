@@ -42,10 +42,10 @@ def new_figure(*, title: str, x: str, y: str, log_y: bool = False) -> "Figure":
         "automargin": True,
         "title": {"standoff": 8},
     }
-    figure = Figure()
-    figure.update_layout(
-        template=None,
-        title={
+    # Built in one go: `update_layout` on an empty figure takes eight times as long.
+    layout = {
+        "template": None,
+        "title": {
             "text": title,
             "x": 0,
             "xanchor": "left",
@@ -54,19 +54,23 @@ def new_figure(*, title: str, x: str, y: str, log_y: bool = False) -> "Figure":
             "yanchor": "top",
             "font": {"size": 15},
         },
-        font={"family": "system-ui, -apple-system, Segoe UI, sans-serif", "size": 12, "color": INK},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        xaxis=axis | {"title": {"text": x, "standoff": 8}, "showgrid": False},
-        yaxis=axis | {"title": {"text": y, "standoff": 8}, "type": "log" if log_y else "linear"},
-        margin={"l": 8, "r": 8, "t": 72, "b": 8},
-        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "xanchor": "left"},
-        hovermode="x unified",
-        hoverlabel={"bgcolor": "rgba(24,27,32,0.94)", "font": {"color": "#f2f4f7"}},
-        height=320,
-        uirevision="keep",  # a redrawn figure keeps its zoom
-    )
-    return figure
+        "font": {
+            "family": "system-ui, -apple-system, Segoe UI, sans-serif",
+            "size": 12,
+            "color": INK,
+        },
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "xaxis": axis | {"title": {"text": x, "standoff": 8}, "showgrid": False},
+        "yaxis": axis | {"title": {"text": y, "standoff": 8}, "type": "log" if log_y else "linear"},
+        "margin": {"l": 8, "r": 8, "t": 72, "b": 8},
+        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "xanchor": "left"},
+        "hovermode": "x unified",
+        "hoverlabel": {"bgcolor": "rgba(24,27,32,0.94)", "font": {"color": "#f2f4f7"}},
+        "height": 320,
+        "uirevision": "keep",  # a redrawn figure keeps its zoom
+    }
+    return Figure(layout=layout)
 
 
 def thin(count: int, limit: int = MAX_POINTS) -> list[int]:
