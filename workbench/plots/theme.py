@@ -18,6 +18,7 @@ COLOURS = {
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9")
 # Grey that both a white and a dark page leave readable.
 INK, GRID = "#7c828c", "rgba(128,134,145,0.22)"
+FONT = "system-ui, -apple-system, Segoe UI, sans-serif"
 MAX_POINTS = 2000
 
 
@@ -44,7 +45,6 @@ def new_figure(*, title: str, x: str, y: str, log_y: bool = False) -> "Figure":
     }
     # Built in one go: `update_layout` on an empty figure takes eight times as long.
     layout = {
-        "template": None,
         "title": {
             "text": title,
             "x": 0,
@@ -70,7 +70,9 @@ def new_figure(*, title: str, x: str, y: str, log_y: bool = False) -> "Figure":
         "height": 320,
         "uirevision": "keep",  # a redrawn figure keeps its zoom
     }
-    return Figure(layout=layout)
+    figure = Figure(layout=layout)
+    figure.layout.template = None
+    return figure
 
 
 def thin(count: int, limit: int = MAX_POINTS) -> list[int]:
