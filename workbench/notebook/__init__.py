@@ -1,0 +1,64 @@
+"""What a notebook cell needs, and no more: see a run, move a slider, check an answer.
+
+    from workbench import notebook as nb
+    lesson = nb.begin("00")
+    run = nb.train(nb.short(recipe))
+    nb.ab_slider(wb.compare(run.folder))
+
+Everything that computes lives in the other rooms; this one shows it.
+"""
+
+from collections.abc import Mapping
+
+from workbench.notebook.checking import check
+from workbench.notebook.environment import environment, few, short, tiny
+from workbench.notebook.lessons import Lesson, lesson
+from workbench.notebook.live import train, watch
+from workbench.notebook.order import watch_names
+from workbench.notebook.shown import gallery, grid, pairs, show, table
+from workbench.notebook.widgets import Range, ab_slider, explore
+
+__all__ = [
+    "Range",
+    "ab_slider",
+    "begin",
+    "check",
+    "environment",
+    "explore",
+    "few",
+    "gallery",
+    "grid",
+    "pairs",
+    "short",
+    "show",
+    "table",
+    "tiny",
+    "train",
+    "watch",
+    "work",
+]
+
+
+def begin(number: str) -> Lesson:
+    """Begin a lesson: show the machine, and from now on explain names that are missing.
+
+    Args:
+        number: of the lesson, "03".
+    Returns:
+        The lesson; `lesson.end()` shows what was passed.
+    Raises:
+        SettingsError: there is no such lesson.
+    """
+    found = lesson(number)
+    work(found.cells)
+    return found
+
+
+def work(cells: Mapping[str, str]) -> None:
+    """Begin a notebook that is no lesson, likewise.
+
+    Args:
+        cells: name that later cells need, to the first line of the cell that makes it.
+    """
+    watch_names(cells)
+    show(environment())

@@ -1,0 +1,46 @@
+"""Lesson 00: the whole journey once; how long will it take?"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from workbench.notebook.checking import Exercise, Property
+from workbench.notebook.lessons import Lesson
+
+
+def _is_a_time(answer: Any, facts: Mapping[str, Any]) -> str | None:
+    positive = isinstance(answer, int | float) and not isinstance(answer, bool) and answer > 0
+    return None if positive else f"{answer!r}"
+
+
+def _is_near(answer: float, facts: Mapping[str, Any]) -> str | None:
+    """Off by no more than the factor; a machine that does other things as well is no clock."""
+    measured, factor = facts["measured_s"], facts.get("factor", 1.6)
+    if measured / factor <= answer <= measured * factor:
+        return None
+    return f"{answer:.1f} s predicted, {measured:.1f} s measured"
+
+
+LESSON = Lesson(
+    number="00",
+    title="What happens, end to end?",
+    file="00_first_lora.ipynb",
+    cells={
+        "wb": "# First cell: installs what is missing (never torch), then shows the machine",
+        "nb": "# First cell: installs what is missing (never torch), then shows the machine",
+    },
+    exercises=(
+        Exercise(
+            name="00.time",
+            question="How many seconds will the further steps take?",
+            properties=(
+                Property("it is a time, in seconds", _is_a_time, "a number above 0"),
+                Property(
+                    "it is near what was measured",
+                    _is_near,
+                    "count what one step took in the first run, and how many steps are to come; "
+                    "loading, sampling and proof do not count",
+                ),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,227 @@
+"""A run in a cell: events in, one picture that keeps up with them."""
+
+import html
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from workbench import launch, store
+from workbench.evaluation.experiment import differences
+from workbench.evaluation.page import duration
+from workbench.notebook.shown import Shown, grid
+from workbench.plots.inline import curve_svg
+from workbench.recipe import Recipe
+from workbench.records import history
+from workbench.records.events import (
+    Event,
+    Failed,
+    Finished,
+    Preparing,
+    Progress,
+    Proved,
+    Reported,
+    Resumed,
+    Sampled,
+    Started,
+    Validated,
+    Warned,
+)
+from workbench.training.run import Run
+
+REDRAW_EVERY_S = 0.7
+MAX_PICTURES = 8
+
+
+def train(recipe: Recipe, *, again: bool = False) -> Run:
+    """Train in a cell and watch it; what is done already is not done twice.
+
+    A run of the same recipe that was cut off, with its runtime for example, goes on from its last
+    checkpoint, and one that is complete is taken as it is.
+
+    Args:
+        recipe: what to do.
+        again: start anew in any case.
+    Returns:
+        The run, complete; its `folder` holds all that came of it.
+    Raises:
+        Exception: whatever went wrong, after the cell has shown it.
+    """
+    found = None if again else _earlier(recipe)
+    if found is None:
+        return watch(launch.start(recipe))
+    if found.state == "finished":
+        _draw(None, Live.of(found.folder).shown("complete since an earlier call"))
+        return Run(Recipe.load(found.folder / "recipe.toml"), found.folder)
+    return watch(launch.resume(found.folder))
+
+
+def watch(run: Run) -> Run:
+    """Do a run and show in the cell how it goes.
+
+    Args:
+        run: not begun yet.
+    Returns:
+        The same run, complete.
+    Raises:
+        Exception: whatever went wrong, after the cell has shown it.
+    """
+    live, handle, drawn = Live(run.folder), None, 0.0
+    try:
+        for event in run.train():
+            weighty = live.add(event)
+            if weighty or time.monotonic() - drawn > REDRAW_EVERY_S:
+                handle, drawn = _draw(handle, live.shown()), time.monotonic()
+    finally:
+        _draw(handle, live.shown())
+    return run
+
+
+class Live:
+    """What is known of a run so far, and its picture.
+
+    Args:
+        folder: the run folder, where samples lie.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.total_steps, self.status = 0, "loading"
+        self.steps: list[int] = []
+        self.losses: list[float] = []
+        self.pictures: dict[str, dict[str, Image.Image]] = {}
+        self.notes: list[str] = []
+
+    @classmethod
+    def of(cls, folder: Path) -> "Live":
+        """Read what a run left behind.
+
+        Args:
+            folder: the run folder.
+        Returns:
+            Its picture, up to its last event.
+        """
+        from workbench.records.log import read
+
+        live = cls(folder)
+        for event in read(folder):
+            live.add(event)
+        return live
+
+    def add(self, event: Event) -> bool:
+        """Take in the next event.
+
+        Args:
+            event: of the run.
+        Returns:
+            Whether it is worth showing at once.
+        """
+        match event:
+            case Started() | Resumed():
+                self.total_steps = event.total_steps
+            case Preparing():
+                self.status = f"{event.stage}: {event.done} of {event.total}"
+            case Progress():
+                self._step(event)
+            case Validated() if event.base_loss:
+                gap = f"{event.loss / event.base_loss - 1:+.1%}"
+                which = "training" if event.split == "train" else "held-out"
+                self.status = f"stable loss on {which} pictures: {gap} against the base"
+            case Sampled():
+                self._sampled(event)
+            case _:
+                return self._said(event)
+        return isinstance(event, Started | Sampled)
+
+    def shown(self, status: str = "") -> Shown:
+        """Draw the picture.
+
+        Args:
+            status: instead of the run's own.
+        Returns:
+            Status, bar, loss, latest samples and what was warned about.
+        """
+        said = f"{self.folder.name}: {status or self.status}"
+        done = self.steps[-1] / max(self.total_steps, self.steps[-1]) if self.steps else 0.0
+        bar = (
+            '<div style="width:560px;height:6px;border-radius:3px;background:#8884">'
+            f'<div style="width:{done:.1%};height:6px;border-radius:3px;background:#0072b2"></div>'
+            "</div>"
+        )
+        curve = ""
+        if self.steps:
+            end = float(self.total_steps)
+            curve = curve_svg(self.steps, self.losses, label="loss, by step", last=end)
+        samples = grid(self.pictures, width_px=112) if self.pictures else Shown("", "")
+        notes = "".join(f"<div>{html.escape(note)}</div>" for note in self.notes)
+        markup = f"<div>{html.escape(said)}</div>{bar}{curve}{samples.markup}{notes}"
+        return Shown(markup, "\n".join([said, *self.notes]))
+
+    def _step(self, event: Progress) -> None:
+        while self.steps and self.steps[-1] >= event.step:  # a resumed run does steps once more
+            self.steps.pop()
+            self.losses.pop()
+        self.steps.append(event.step)
+        self.losses.append(event.loss)
+        left = f", {duration(event.eta_s)} left" if event.eta_s else ""
+        self.status = (
+            f"step {event.step} of {self.total_steps or '?'}, {event.steps_per_s:.1f} steps/s{left}"
+        )
+
+    def _sampled(self, event: Sampled) -> None:
+        row: dict[str, Image.Image] = {}
+        for one in event.pictures[:MAX_PICTURES]:
+            path = self.folder / one.path
+            if path.is_file():
+                with store.open_image(path) as image:
+                    row[f"{one.prompt} ({one.seed})"] = image.convert("RGB")
+        latest = {"base": row} if event.base else {f"step {event.step}": row}
+        self.pictures = {k: v for k, v in self.pictures.items() if k == "base"} | latest
+
+    def _said(self, event: Event) -> bool:
+        """Events that are sentences."""
+        match event:
+            case Warned():
+                self.notes.append("; ".join(filter(None, (f"! {event.message}", event.fix))))
+            case Proved():
+                result = "passed" if event.passed else "FAILED: " + "; ".join(event.findings)
+                self.notes.append(f"reload proof {result}")
+            case Reported():
+                self.notes += [event.verdict or "", f"report: {self.folder / event.path}"]
+            case Finished():
+                self.status = f"{event.reason} after {event.step} steps"
+            case Failed():
+                self.status = f"failed: {event.error}"
+                self.notes += [event.fix] if event.fix else []
+            case _:
+                return False
+        return True
+
+
+def _earlier(recipe: Recipe) -> history.Summary | None:
+    """The newest run of this very recipe that is complete, or can go on."""
+    for found in history.runs(recipe.output.folder):
+        path = found.folder / "recipe.toml"
+        if found.state in ("running", "paused") or not path.exists():
+            continue
+        same = Recipe.load(path)
+        whole = found.state == "finished" or any((found.folder / "checkpoints").glob("step-*"))
+        if whole and same.name == recipe.name and not differences(same, recipe):
+            return found
+    return None
+
+
+def _draw(handle: Any, shown: Shown) -> Any:
+    """Show it, or put it in the place of what was shown; as lines where there is no notebook."""
+    from IPython.core.getipython import get_ipython
+    from IPython.display import display
+
+    if get_ipython() is None:
+        print(shown.text.splitlines()[0], file=sys.stderr)
+        return None
+    if handle is None:
+        return display(shown, display_id=True)
+    handle.update(shown)
+    return handle

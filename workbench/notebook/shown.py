@@ -1,0 +1,137 @@
+"""What a cell ends in: labelled pictures, tables, figures; as text where there is no page."""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+
+from workbench.evaluation.page import data_uri
+from workbench.evaluation.results import Pair
+
+# Pairs of label and picture where labels repeat.
+Labelled = Mapping[str, Image.Image] | Sequence[tuple[str, Image.Image]]
+_CAPTION = "font-size:12px;opacity:.75;overflow-wrap:anywhere"
+_CELL = "text-align:left;padding:3px 14px 3px 0;vertical-align:top"
+
+
+class Shown:
+    """Something for the eye: HTML in a notebook, text anywhere else.
+
+    Args:
+        markup: HTML; whatever users wrote is escaped in it already.
+        text: the same in words.
+    """
+
+    def __init__(self, markup: str, text: str):
+        self.markup, self.text = markup, text
+
+    def _repr_html_(self) -> str:
+        return self.markup
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def gallery(pictures: Labelled, *, width_px: int = 144) -> Shown:
+    """Lay labelled pictures side by side.
+
+    Args:
+        pictures: label to picture.
+        width_px: of each picture on the page.
+    Returns:
+        The gallery, as a cell shows it.
+    """
+    return grid({"": pictures}, width_px=width_px)
+
+
+def grid(rows: Mapping[str, Labelled], *, width_px: int = 144) -> Shown:
+    """Lay labelled pictures out in rows that have names.
+
+    Args:
+        rows: name of the row to its pictures.
+        width_px: of each picture on the page.
+    Returns:
+        The grid, as a cell shows it.
+    """
+    lines, said = [], []
+    for name, row in rows.items():
+        cells = list(row.items() if isinstance(row, Mapping) else row)
+        body = "".join(_figure(label, image, width_px) for label, image in cells)
+        head = f'<div style="font-weight:600;margin:10px 0 4px">{html.escape(name)}</div>'
+        flow = '<div style="display:flex;flex-wrap:wrap;gap:10px">'
+        lines.append((head if name else "") + f"{flow}{body}</div>")
+        said.append(f"{name}: " * bool(name) + ", ".join(label for label, _ in cells))
+    return Shown("".join(lines), "\n".join(said))
+
+
+def pairs(found: Iterable[Pair], *, width_px: int = 144) -> Shown:
+    """Lay the base's pictures above those of what was trained, prompt by prompt.
+
+    Args:
+        found: of a comparison.
+        width_px: of each picture on the page.
+    Returns:
+        Two rows.
+    """
+    every = list(found)
+    base = [(one.prompt, one.base) for one in every]
+    trained = [(one.prompt, one.trained) for one in every]
+    return grid({"base": base, "trained": trained}, width_px=width_px)
+
+
+def table(rows: Mapping[str, Mapping[str, Any]], *, heading: str = "") -> Shown:
+    """Lay numbers and words out in rows and columns.
+
+    Args:
+        rows: row to column to value; columns come in the order in which they first appear. Floats
+            are shown with three digits, None as an empty cell.
+        heading: above the names of the rows.
+    Returns:
+        The table, as a cell shows it.
+    """
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    lines = [
+        [heading, *columns],
+        *([name, *(_said(row.get(column)) for column in columns)] for name, row in rows.items()),
+    ]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(columns) + 1)]
+    filled = [line for line in lines if any(line)]
+    text = "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in filled
+    )
+    body = "".join(_row(line, head=line is lines[0]) for line in filled)
+    return Shown(f'<table style="border-collapse:collapse;margin:4px 0">{body}</table>', text)
+
+
+def show(*things: Any) -> None:
+    """Show several figures, galleries or tables in one cell, one below the other.
+
+    Args:
+        things: whatever a cell can show.
+    """
+    from IPython.display import display
+
+    for thing in things:
+        is_picture = isinstance(thing, Image.Image)
+        display(gallery({"": thing}, width_px=thing.width) if is_picture else thing)
+
+
+def _figure(label: str, image: Image.Image, width_px: int) -> str:
+    picture = f'<img src="{data_uri(image)}" alt="{html.escape(label)}" style="width:{width_px}px">'
+    caption = f'<figcaption style="{_CAPTION}">{html.escape(label)}</figcaption>'
+    return f'<figure style="margin:0;width:{width_px}px">{picture}{caption}</figure>'
+
+
+def _row(line: Sequence[str], *, head: bool) -> str:
+    first, *rest = (html.escape(cell).replace("\n", "<br>") for cell in line)
+    kind = "th" if head else "td"
+    cells = "".join(f'<{kind} style="{_CELL}">{cell}</{kind}>' for cell in rest)
+    return f'<tr><th style="{_CELL};font-weight:600">{first}</th>{cells}</tr>'
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
