@@ -42,7 +42,7 @@ class NetworkSettings(Settings):
 
     rank: int = setting(16, ge=1, le=1024, basic=True, help="width of the bottleneck: capacity")
     alpha: float | None = setting(
-        None, gt=0, le=4096, basic=True, help="scale times rank; absent: the rank, a scale of 1"
+        None, gt=0, le=4096, help="scale times rank; absent: the rank, a scale of 1"
     )
     groups: tuple[Group, ...] = setting(
         ("attention",),

@@ -126,7 +126,7 @@ class Shifted(_Distribution):
 
     kind: Literal["shifted"] = "shifted"
     shift: float = setting(
-        3.0, ge=0.01, le=100, basic=True, help="above 1 prefers noisy timesteps, below 1 clean ones"
+        3.0, ge=0.01, le=100, help="above 1 prefers noisy timesteps, below 1 clean ones"
     )
 
     def quantile(self, uniform: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class MinSNR(_Weighting):
     """
 
     kind: Literal["min_snr"] = "min_snr"
-    gamma: float = setting(5.0, gt=0, le=100, basic=True, help="cap on the ratio; 5 in the paper")
+    gamma: float = setting(5.0, gt=0, le=100, help="cap on the ratio; 5 in the paper")
 
     def weights(self, snr: Tensor, prediction: Prediction) -> Tensor:
         """min(SNR, gamma) / SNR for epsilon, min(SNR, gamma) / (SNR + 1) for v.
@@ -75,7 +75,7 @@ class SoftMinSNR(_Weighting):
 
     kind: Literal["soft_min_snr"] = "soft_min_snr"
     gamma: float = setting(
-        5.0, gt=0, le=100, basic=True, help="ratio at which the weight has fallen to a half"
+        5.0, gt=0, le=100, help="ratio at which the weight has fallen to a half"
     )
 
     def weights(self, snr: Tensor, prediction: Prediction) -> Tensor:
@@ -132,7 +132,7 @@ class P2(_Weighting):
 
     kind: Literal["p2"] = "p2"
     gamma: float = setting(
-        1.0, ge=0, le=4, basic=True, help="strength; 0.5 to 1 in the paper, 0 is no weighting"
+        1.0, ge=0, le=4, help="strength; 0.5 to 1 in the paper, 0 is no weighting"
     )
 
     def weights(self, snr: Tensor, prediction: Prediction) -> Tensor:

@@ -21,7 +21,7 @@ class EMASettings(Settings):
     """Average the weights over the last steps: less noise, and a lag."""
 
     decay: float = setting(
-        0.99, ge=0, lt=1, basic=True, help="memory; 0.99 averages about the last hundred steps"
+        0.99, ge=0, lt=1, help="memory; 0.99 averages about the last hundred steps"
     )
 
     def decay_at(self, num_updates: int) -> float:

@@ -25,7 +25,7 @@ class ValidationSettings(Settings):
     """How the stable loss is measured."""
 
     every_steps: int | None = setting(
-        None, help="how often to measure; left out: ten times a run", ge=1, basic=True
+        None, help="how often to measure; left out: ten times a run", ge=1
     )
     num_images: int = setting(
         8, help="images measured of the training set, and as many held out", ge=1

@@ -8,8 +8,10 @@ from workbench.settings.base import Settings, as_dict, from_dict, replace, setti
 from workbench.settings.errors import SettingsError
 from workbench.settings.overrides import override
 from workbench.settings.toml import from_toml, to_toml
+from workbench.settings.walk import Entry, walk
 
 __all__ = [
+    "Entry",
     "Settings",
     "SettingsError",
     "as_dict",
@@ -19,4 +21,5 @@ __all__ = [
     "replace",
     "setting",
     "to_toml",
+    "walk",
 ]

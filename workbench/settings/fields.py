@@ -32,11 +32,7 @@ def bounds(field: FieldInfo) -> str:
     Returns:
         For example `in [0, 1)` or `>= 1`; empty without bounds.
     """
-    found: dict[str, Any] = {}
-    for rule in field.metadata:
-        for name in ("ge", "gt", "le", "lt"):
-            if (value := getattr(rule, name, None)) is not None:
-                found[name] = value
+    found = _rules(field)
     low = found.get("ge", found.get("gt"))
     high = found.get("le", found.get("lt"))
     if low is not None and high is not None:
@@ -46,6 +42,23 @@ def bounds(field: FieldInfo) -> str:
     if high is not None:
         return f"{'<=' if 'le' in found else '<'} {high}"
     return ""
+
+
+def limits(field: FieldInfo) -> tuple[float | None, float | None]:
+    """The bounds of a number, whether they belong to it or not.
+
+    Args:
+        field: any field.
+    Returns:
+        Lowest and highest; None without one.
+    """
+    found = _rules(field)
+    return found.get("ge", found.get("gt")), found.get("le", found.get("lt"))
+
+
+def _rules(field: FieldInfo) -> dict[str, Any]:
+    pairs = [(name, rule) for rule in field.metadata for name in ("ge", "gt", "le", "lt")]
+    return {name: value for name, rule in pairs if (value := getattr(rule, name, None)) is not None}
 
 
 def can_be_absent(annotation: Any) -> bool:

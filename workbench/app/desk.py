@@ -1,0 +1,179 @@
+"""What all tabs share: the recipe that is being made, the run that is looked at, the workspace."""
+
+import functools
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import gradio as gr
+
+from workbench import store
+from workbench.app.words import text
+from workbench.recipe import Recipe
+from workbench.records.lock import RunLocked
+from workbench.settings import SettingsError
+from workbench.workspace.folders import Workspace
+
+if TYPE_CHECKING:
+    from workbench.checks import Finding
+    from workbench.data.dataset import Dataset, DataSettings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+# What a user can mend: shown as it is. Anything else is a defect and goes to the log as well.
+MISTAKES = (SettingsError, store.FileRefused, RunLocked, OSError)
+TICK_S = 2.0
+EMPTY = Recipe.preset("critters")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was chosen when the app was launched.
+
+    Attributes:
+        price_per_hour: of this machine; None does not show a cost.
+        currency: sign in front of it.
+        webhook: address that is told when a run ends.
+        on_finish: command that is run when the queue is empty.
+        max_upload_bytes: of one upload.
+    """
+
+    price_per_hour: float | None = None
+    currency: str = "$"
+    webhook: str | None = None
+    on_finish: str | None = None
+    max_upload_bytes: int = 20 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all tabs share.
+
+    Attributes:
+        workspace: where everything lies.
+        options: of the launch.
+        recipe: the `Recipe` that is being made, None until the page has loaded; a tab that changes
+            it sets this state, and every tab that shows it listens to `recipe.change`.
+        structure: paths of the recipe's settings, which change with a choice of kinds: forms are
+            made anew then, and only then.
+        run: name of the run that Train and Compare look at; "" for none.
+        tick: beats every two seconds while the page is visible.
+        tabs: the row of tabs, to go to another one: `gr.Tabs(selected="train")`.
+    """
+
+    workspace: Workspace
+    options: Options
+    recipe: gr.State
+    structure: gr.State
+    run: gr.State
+    tick: gr.Timer
+    tabs: gr.Tabs
+
+
+def saying(action: Callable[P, T]) -> Callable[P, T]:
+    """Show a user's mistake in the page, in its own words, instead of failing.
+
+    Args:
+        action: a handler.
+    Returns:
+        The handler, which raises `gr.Error` where the user can mend something.
+    """
+
+    @functools.wraps(action)
+    def spoken(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return action(*args, **kwargs)
+        except MISTAKES as error:
+            raise gr.Error(
+                html.escape(str(error)),
+                duration=None,
+                title=text("page_mistake"),
+                print_exception=False,
+            ) from None
+
+    return spoken
+
+
+def findings(recipe: Recipe) -> "list[Finding]":
+    """Find a recipe's pitfalls, its pictures among what is looked at.
+
+    Args:
+        recipe: what is being made.
+    Returns:
+        Findings, the worst first.
+    """
+    from workbench import checks
+
+    try:
+        dataset = pictures(recipe)
+    except MISTAKES:  # the tab Data says what is wrong with them
+        dataset = None
+    return checks.check(recipe, dataset=dataset)
+
+
+def pictures(recipe: Recipe) -> "Dataset | None":
+    """The recipe's pictures, as the trainer would find them.
+
+    Args:
+        recipe: what is being made.
+    Returns:
+        The dataset; None where the recipe names no pictures.
+    Raises:
+        SettingsError, FileRefused: they cannot be used.
+    """
+    if not recipe.data.subsets:
+        return None
+    return _indexed(recipe.data, _stamp(recipe))  # pyright: ignore[reportArgumentType]: it is frozen
+
+
+@functools.lru_cache(maxsize=16)
+def _indexed(data: "DataSettings", stamp: object) -> "Dataset":
+    from workbench.data.dataset import index
+
+    return index(data)
+
+
+def _stamp(recipe: Recipe) -> tuple[object, ...]:
+    """Changes when a file in the pictures' folders is added, removed or written to."""
+    return tuple(map(_newest, (subset.path for subset in recipe.data.subsets)))
+
+
+def _newest(path: str) -> tuple[int, int]:
+    place = Path(path).expanduser()
+    if not place.is_dir():
+        return (0, place.stat().st_mtime_ns) if place.exists() else (0, 0)
+    times = [file.stat().st_mtime_ns for file in place.rglob("*") if not file.name.startswith(".")]
+    return len(times), max(times, default=0)
+
+
+def same_as(desk: Desk, python: Callable[[Recipe], str], shell: Callable[[Recipe], str]) -> None:
+    """Show how an action is spelled in the other faces, folded away.
+
+    Args:
+        desk: the desk.
+        python: the line of Python, for a recipe.
+        shell: the command line, for a recipe.
+    """
+    from workbench.app.words import label
+
+    with gr.Accordion(label("page_same"), open=False) as fold:
+        code = gr.Code(language="python", label=label("page_python"), interactive=False)
+        command = gr.Code(language="shell", label=label("page_shell"), interactive=False)
+        toml = gr.Code(label=label("page_recipe"), interactive=False, max_lines=24)
+
+    def show(recipe: Recipe) -> tuple[str, str, str]:
+        return python(recipe), shell(recipe), recipe.to_toml(comments=False)
+
+    outputs: Sequence[Any] = [code, command, toml]
+    # Only an open fold is filled: TOML of a whole recipe costs some 20 ms.
+    gr.on([fold.expand], show, desk.recipe, outputs, **QUIETLY)
+
+
+# For what happens by itself: no spinner, no queue behind slow work, no name in the API.
+QUIETLY: dict[str, Any] = {
+    "show_progress": "hidden",
+    "concurrency_limit": None,
+    "api_visibility": "private",
+}

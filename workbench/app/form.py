@@ -1,0 +1,233 @@
+"""Forms made of a recipe's own settings: type, bounds, unit and help come from their declaration.
+
+What `check` finds, and what does not fit, stands right below the setting that it is about.
+"""
+
+import functools
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from workbench.app.desk import QUIETLY, Desk, findings
+from workbench.app.words import label, text
+from workbench.checks import Finding
+from workbench.recipe import Recipe
+from workbench.settings import Entry, SettingsError, walk
+
+Chooser = Callable[[Entry], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One setting in a form: its entry, the component that holds it, what is said below it."""
+
+    entry: Entry
+    component: Any
+    below: gr.HTML
+
+
+def form(desk: Desk, chosen: Chooser) -> None:
+    """Show the settings that a tab is about; the form follows the recipe, and changes it.
+
+    Args:
+        desk: the desk.
+        chosen: picks the settings; those of a kind that is chosen later are picked as well.
+    """
+
+    # The settings themselves change with a choice of kinds, and only then is the form made anew.
+    @gr.render(inputs=desk.recipe, triggers=[desk.structure.change], **_RENDER)
+    def show(recipe: Recipe) -> None:
+        shown = [_show(entry) for entry in walk(recipe) if chosen(entry)]
+        _wire(desk, shown)
+        _follow(desk, shown)
+
+
+_RENDER: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+
+
+def structure(recipe: Recipe) -> tuple[str, ...]:
+    """What decides which settings there are to show.
+
+    Args:
+        recipe: the recipe.
+    Returns:
+        The paths of all settings.
+    """
+    return tuple(entry.path for entry in walk(recipe))
+
+
+def _show(entry: Entry) -> Shown:
+    component = _component(entry)
+    return Shown(entry, component, gr.HTML(visible=False, elem_classes="below"))
+
+
+def _component(entry: Entry) -> Any:
+    """A component that can hold a setting, with all that is known about it."""
+    info = entry.help + (
+        f" ({', '.join(x for x in (entry.unit, entry.bounds) if x)})"
+        * bool(entry.unit or entry.bounds)
+    )
+    common = {"label": _name(entry.path), "info": info, "key": entry.path, "min_width": 220}
+    if entry.control in ("toggle", "presence"):
+        return gr.Checkbox(value=bool(entry.value), **common)
+    if entry.control == "choice":
+        among = [(str(choice), choice) for choice in entry.choices]
+        if entry.optional:
+            among.insert(0, (text("page_automatic"), None))  # type: ignore[arg-type]
+        return gr.Dropdown(among, value=entry.value, **common)
+    if entry.control in ("whole", "number"):
+        return gr.Number(
+            value=entry.value,
+            precision=0 if entry.control == "whole" else None,
+            minimum=entry.lowest,
+            maximum=entry.highest,
+            placeholder=text("page_automatic") if entry.optional else None,
+            **common,
+        )
+    lines = max(2, min(8, len(entry.value or ()))) if entry.control == "words" else 1
+    placeholder = text("page_automatic") if entry.optional else None
+    return gr.Textbox(
+        value=_as_text(entry), lines=lines, max_lines=12, placeholder=placeholder, **common
+    )
+
+
+def _name(path: str) -> str:
+    """`data.subsets.0.path` reads better as `subset 1 path`."""
+    parts = [f"{int(part) + 1}" if part.isdecimal() else part for part in path.split(".")]
+    kept = parts if len(parts) == 1 else parts[1:] if parts[0] == "data" else parts
+    return " ".join(kept).replace("_", " ")
+
+
+def _as_text(entry: Entry) -> str:
+    if entry.control == "words":
+        return "\n".join(entry.value or ())
+    if entry.control == "numbers":
+        return ", ".join(f"{number:g}" for number in entry.value or ())
+    return "" if entry.value is None else str(entry.value)
+
+
+def _from_form(entry: Entry, value: Any) -> str:
+    """What stands in the component, as `override` takes it."""
+    if entry.control == "words":
+        lines = [line.strip() for line in str(value or "").splitlines() if line.strip()]
+        return entry.assignment(lines if lines or not entry.optional else None)
+    if entry.control == "numbers":
+        return f"{entry.path}=[{value or ''}]"
+    return entry.assignment(value)
+
+
+def _wire(desk: Desk, shown: Sequence[Shown]) -> None:
+    """Let each component change the recipe, or say below it why it cannot."""
+    for one in shown:
+        take = functools.partial(_take, one.entry)
+        typed = isinstance(one.component, gr.Textbox | gr.Number)
+        events = [one.component.submit, one.component.blur] if typed else [one.component.input]
+        gr.on(
+            events,
+            take,
+            [desk.recipe, one.component],
+            [desk.recipe, one.below],
+            key=f"take {one.entry.path}",
+            **QUIETLY,
+        )
+
+
+def _take(entry: Entry, recipe: Recipe, value: Any) -> tuple[Any, Any]:
+    try:
+        changed = recipe.override([_from_form(entry, value)])
+    except SettingsError as error:
+        return gr.skip(), gr.HTML(mistake(str(error)), visible=True)
+    return (gr.skip() if changed == recipe else changed), gr.skip()
+
+
+def _follow(desk: Desk, shown: Sequence[Shown]) -> None:
+    """Show what another tab changed, and what the checks find, below the settings."""
+    components = [one.component for one in shown]
+    below = [one.below for one in shown]
+
+    def look(recipe: Recipe) -> list[Any]:
+        now = {entry.path: entry for entry in walk(recipe)}
+        values = [_value(now.get(one.entry.path, one.entry)) for one in shown]
+        said = _by_setting(findings(recipe), [one.entry.path for one in shown])
+        return values + [gr.HTML(x, visible=bool(x)) for x in said]
+
+    if shown:
+        desk.recipe.change(look, desk.recipe, components + below, **QUIETLY)
+
+
+def _value(entry: Entry) -> Any:
+    if entry.control in ("words", "numbers", "text"):
+        return _as_text(entry)
+    return bool(entry.value) if entry.control in ("toggle", "presence") else entry.value
+
+
+def _by_setting(found: Sequence[Finding], paths: Sequence[str]) -> list[str]:
+    """What is said below each setting: findings about it, or about the group that it opens."""
+    said = dict.fromkeys(paths, "")
+    for finding in found:
+        if finding.setting in said:
+            said[finding.setting] += as_html(finding)
+        else:
+            home = next((p for p in paths if p.startswith(f"{finding.setting}.")), None)
+            if home is not None:
+                said[home] += as_html(finding)
+    return [said[path] for path in paths]
+
+
+def as_html(finding: Finding) -> str:
+    """A finding as it stands in the page.
+
+    Args:
+        finding: of `checks.check`.
+    Returns:
+        HTML, everything in it escaped.
+    """
+    severity = finding.rule.severity
+    return (
+        f'<div class="finding {severity}"><b>{text(f"form_{severity}")}:</b> '
+        f"{html.escape(finding.reason)}. "
+        f"<span>{html.escape(text('form_fix', fix=finding.fix))}</span></div>"
+    )
+
+
+def mistake(message: str) -> str:
+    """Something typed that does not fit, as it stands below its setting.
+
+    Args:
+        message: of a `SettingsError`.
+    Returns:
+        HTML, everything in it escaped.
+    """
+    return f'<div class="finding mistake">{html.escape(message)}</div>'
+
+
+def every_setting(desk: Desk) -> None:
+    """Show all settings of the recipe, a section at a time, folded away.
+
+    Args:
+        desk: the desk.
+    """
+    with gr.Accordion(label("form_all"), open=False):
+        gr.Markdown(label("form_all_help"), elem_classes="lead")
+        sections = [name for name in Recipe.model_fields if name not in ("name",)]
+        section = gr.Dropdown(sections, value="adapter", label=label("form_section"))
+
+        @gr.render(
+            inputs=[desk.recipe, section],
+            triggers=[desk.structure.change, section.change],
+            **_RENDER,
+        )
+        def show(recipe: Recipe, name: str) -> None:
+            entries = [e for e in walk(recipe) if e.path.split(".")[0] == name]
+            with gr.Row():
+                shown = [_show_in_column(entry) for entry in entries]
+            _wire(desk, shown)
+            _follow(desk, shown)
+
+
+def _show_in_column(entry: Entry) -> Shown:
+    with gr.Column(min_width=300):
+        return _show(entry)
