@@ -106,16 +106,19 @@ def table(rows: Mapping[str, Mapping[str, Any]], *, heading: str = "") -> Shown:
 
 
 def show(*things: Any) -> None:
-    """Show several figures, galleries or tables in one cell, one below the other.
+    """Show several figures, galleries, tables or sentences in one cell, one below the other.
 
     Args:
-        things: whatever a cell can show.
+        things: whatever a cell can show; a text becomes a paragraph.
     """
     from IPython.display import display
 
     for thing in things:
-        is_picture = isinstance(thing, Image.Image)
-        display(gallery({"": thing}, width_px=thing.width) if is_picture else thing)
+        if isinstance(thing, Image.Image):
+            thing = gallery({"": thing}, width_px=thing.width)
+        elif isinstance(thing, str):
+            thing = Shown(f"<p>{html.escape(thing)}</p>", thing)
+        display(thing)
 
 
 def _figure(label: str, image: Image.Image, width_px: int) -> str:

@@ -25,8 +25,16 @@ LESSON = Lesson(
     title="What happens, end to end?",
     file="00_first_lora.ipynb",
     cells={
-        "wb": "# First cell: installs what is missing (never torch), then shows the machine",
-        "nb": "# First cell: installs what is missing (never torch), then shows the machine",
+        "recipe": "# The recipe",
+        "run": "# Train",
+        "wb": "# The recipe",
+        "comparison": "# Slide between base and LoRA",
+        "events": "# The stable loss",
+        "later": "# The next run",
+        "read": "# The stable loss",
+        "stage_seconds": "# Where the time went",
+        "guess_s": "# Your prediction",
+        "measured_s": "# Measure",
     },
     exercises=(
         Exercise(

@@ -1,0 +1,102 @@
+"""Every notebook from top to bottom, in tiny mode, with the right answers in their cells."""
+
+import copy
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notebooks import reading
+
+nbclient = pytest.importorskip("nbclient")
+pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(900)]
+LIMIT_S = 60
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to run in, a new learner, experiments cut short."""
+    monkeypatch.setenv("WORKBENCH_TINY", "1")
+    monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", str(reading.ROOT))
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+def _client(book: Any, place: Path) -> Any:
+    where = {"metadata": {"path": str(place)}}
+    return nbclient.NotebookClient(book, timeout=600, kernel_name="python3", resources=where)
+
+
+def _answered(path: Path) -> Any:
+    book = copy.deepcopy(reading.read(path))
+    for known in reading.answers(path.name[:2]).values():
+        for cell in book.cells:
+            if cell.cell_type == "code" and reading.first_line(cell) == known["cell"]:
+                cell.source = f"{known['cell']}\n{known['right']}"
+    return book
+
+
+def _said(cell: Any) -> str:
+    """Everything that a cell shows, as text."""
+    shown = [
+        out.get("data", {}).get("text/plain", "") + out.get("text", "") for out in cell.outputs
+    ]
+    return "\n".join(shown)
+
+
+@pytest.mark.parametrize("path", reading.EVERY, ids=lambda path: path.stem)
+def test_it_runs_to_its_end(path: Path, place: Path):
+    book = _answered(path)
+    started = time.monotonic()
+    _client(book, place).execute()
+    seconds = time.monotonic() - started
+    said = "\n".join(_said(cell) for cell in book.cells if cell.cell_type == "code")
+    if path in reading.TUTORIALS:
+        for name in reading.answers(path.name[:2]):
+            assert f"Passed: {name}" in said
+    silent = [
+        reading.first_line(cell)
+        for cell in book.cells
+        if cell.cell_type == "code"
+        and not cell.outputs
+        and "answer" not in cell.metadata.get("tags", ())
+    ]
+    assert silent == [], "every cell ends in a picture or a number"
+    # A machine that does other things as well takes longer.
+    load = (
+        max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)) if hasattr(os, "getloadavg") else 1.0
+    )
+    assert seconds <= LIMIT_S * load, f"{path.name} took {seconds:.0f} s"
+
+
+def test_without_widgets_a_lesson_shows_static_pictures(place, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_WIDGETS", "0")
+    [path] = [path for path in reading.TUTORIALS if path.name.startswith("02")]
+    book = _answered(path)
+    _client(book, place).execute()
+    kinds = {
+        kind
+        for cell in book.cells
+        if cell.cell_type == "code"
+        for out in cell.outputs
+        for kind in out.get("data", {})
+    }
+    assert "text/html" in kinds
+    assert not any("widget" in kind for kind in kinds)
+
+
+@pytest.mark.parametrize("path", reading.TUTORIALS, ids=lambda path: path.stem)
+def test_a_cell_out_of_order_names_the_missing_one(path: Path, place: Path):
+    wanted = reading.passed_on(path)
+    name, maker = next(iter(wanted.items()))
+    book = copy.deepcopy(reading.read(path))
+    first = next(cell for cell in book.cells if cell.cell_type == "code")
+    needing = copy.deepcopy(first)
+    needing.source = f"# Elsewhere\n{name}"
+    book.cells = [first, needing]
+    with pytest.raises(nbclient.exceptions.CellExecutionError) as caught:
+        _client(book, place).execute()
+    assert f"the cell '{maker.lstrip('# ')}' makes it" in str(caught.value)
