@@ -9,6 +9,7 @@ from small_models import ALL_GROUPS, TARGETS, answer, learn, name_of, parts
 from torch import nn
 
 from workbench.adapters import Adapter, AttachedAdapter, Full, LoHa, LoKr, LoRA, attach_file, write
+from workbench.adapters.layers import squared_norm
 from workbench.adapters.merge import merge
 from workbench.adapters.networks import BlockSettings, NetworkSettings
 from workbench.store import FileRefused
@@ -202,6 +203,21 @@ def test_delta_is_what_was_added_to_each_weight(settings: Any) -> None:
         path = path if isinstance(settings, Full) else f"{path}.weight"
         merged[part].get_parameter(path).data += delta
     assert torch.allclose(answer(models), answer(merged), atol=5e-5)
+
+
+@pytest.mark.parametrize(
+    "settings", [e for member in MEMBERS if member is not Full for e in EXAMPLES[member]], ids=label
+)
+def test_the_size_of_a_change_is_that_of_the_whole_matrix(settings: NetworkSettings) -> None:
+    models = parts()
+    adapter = attach(settings, models)
+    weights, untouched = adapter.weights(), adapter.layers()
+    if isinstance(settings, LoRA):
+        assert not any(squared_norm(untouched[name], weights[name]) for name in weights)
+    learn(adapter.trainables, 0.05)
+    for name, delta in adapter.delta():
+        found = squared_norm(adapter.layers()[name], weights[name])
+        assert found.item() == pytest.approx(delta.double().square().sum().item(), rel=2e-4), name
 
 
 def test_what_is_saved_comes_back(settings: Any, tmp_path: Path) -> None:

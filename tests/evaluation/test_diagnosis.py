@@ -3,7 +3,7 @@
 import pytest
 
 from workbench.evaluation.diagnosis import verdict
-from workbench.records.events import Event, Validated
+from workbench.records.events import Event, Failed, Validated
 
 
 def run(train: list[float], held_out: list[float] | None = None) -> list[Event]:
@@ -46,6 +46,19 @@ def test_evidence_has_the_numbers() -> None:
     evidence = " ".join(verdict(run([0.9, 0.8], [0.95, 0.9])).evidence)
     assert "-20.0 %" in evidence and "-10.0 %" in evidence
     assert "timesteps 500 to 1000 (-40.0 %)" in evidence
+
+
+def test_where_nothing_was_learned_no_timestep_is_praised() -> None:
+    evidence = " ".join(verdict(run([0.9999])).evidence)
+    assert "from clean to noise: +0.0, +0.0 %." in evidence
+    assert "learned at timesteps" not in evidence
+
+
+def test_a_run_that_failed_is_not_told_to_turn_validation_on() -> None:
+    failed = Failed(error="a.png: its latent is NaN", fix="encode it anew", cause="nan-latent")
+    assert "Turn validation on" in " ".join(verdict([]).evidence)
+    found = verdict([failed])
+    assert found.evidence == ("a.png: its latent is NaN", "Fix: encode it anew.")
 
 
 def test_a_measurement_before_the_first_step_or_without_base_is_no_evidence() -> None:

@@ -55,6 +55,8 @@ def verdict(events: Sequence[Event], *, recipe: Mapping[str, Any] | None = None)
     if faults:
         sentence, tone = _named(faults[0], seen, learned=learned, sentence=sentence, tone=tone)
     evidence = [line for fault in faults for line in (*fault.evidence, f"Fix: {fault.fix}.")]
+    if not train and seen.failed is None:
+        evidence.append("Turn validation on, and the base is measured before the first step.")
     return Verdict(
         sentence,
         tone,
@@ -84,6 +86,11 @@ def _gap(event: Validated) -> float:
     """Relative change against the base; below 0 is better."""
     assert event.base_loss is not None
     return event.loss / event.base_loss - 1
+
+
+def _percent(change: float) -> str:
+    """A relative change in percent, with its sign; never -0.0."""
+    return f"{round(100 * change, 1) + 0.0:+.1f}"
 
 
 def _judge(train: list[Validated], held_out: list[Validated]) -> tuple[str, str]:
@@ -139,15 +146,13 @@ def _judge_held_out(held_out: list[Validated]) -> tuple[str, str]:
 
 
 def _evidence(train: list[Validated], held_out: list[Validated]) -> list[str]:
-    if not train:
-        return ["Turn validation on, and the base is measured before the first step."]
     sentences = []
     for name, found in (("training", train), ("held-out", held_out)):
         if found:
             last = found[-1]
             sentences.append(
                 f"Stable loss on {name} images at step {last.step}: {last.loss:.4f}, "
-                f"the base {last.base_loss:.4f} ({100 * _gap(last):+.1f} %)."
+                f"the base {last.base_loss:.4f} ({_percent(_gap(last))} %)."
             )
     for name, found in (("training", train), ("held-out", held_out)):
         sentences += _by_timestep(name, found[-1]) if found else []
@@ -162,16 +167,15 @@ def _by_timestep(name: str, last: Validated) -> list[str]:
         return []
     spans = [f"{low:.0f} to {high:.0f}" for low, high in itertools.pairwise(last.timestep_edges)]
     best = min(range(len(changes)), key=changes.__getitem__)
-    every = ", ".join(f"{100 * change:+.1f}" for change in changes)
-    lines = [
-        f"On {name} images, by timestep from clean to noise: {every} %; "
-        f"most was learned at timesteps {spans[best]} ({100 * changes[best]:+.1f} %)."
-    ]
+    every = ", ".join(map(_percent, changes))
+    lines = [f"On {name} images, by timestep from clean to noise: {every} %."]
+    if changes[best] < -NOTHING:
+        lines.append(f"Most was learned at timesteps {spans[best]} ({_percent(changes[best])} %).")
     worst = max(range(len(changes)), key=changes.__getitem__)
     if changes[worst] > WORSE_BIN:
         lines.append(
             f"Worse than the base on {name} images at timesteps {spans[worst]} "
-            f"({100 * changes[worst]:+.1f} %)."
+            f"({_percent(changes[worst])} %)."
         )
     return lines
 

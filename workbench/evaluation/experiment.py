@@ -113,7 +113,7 @@ def ready(name: str) -> tuple[Recipe, dict[str, tuple[str, ...]]]:
     """
     if name == "optimizers":
         every = {kind: (f"optimizer.kind={kind}", *own) for kind, own in OPTIMIZERS.items()}
-        return _teaching("character"), every
+        return _teaching("style"), every
     if name == "noises":  # pictures almost black and almost white: what noises are said to change
         return _teaching("scenes"), {kind: (f"noise.kind={kind}",) for kind in NOISES}
     raise SettingsError(f"experiment must be one of {', '.join(READY)}, got {name!r}")
@@ -130,6 +130,8 @@ def _teaching(name: str) -> Recipe:
             f"name={taught.trigger}",
             f"data.subsets.0.path=critters:{name}",
             f"data.subsets.0.trigger={taught.trigger}",
+            "data.subsets.1.is_prior=true",  # or some of what is held out were no concept's
+            "data.holdout=0.2",
             f"sampling.prompts={json.dumps([*having, *PLAIN_PROMPTS])}",
             "sampling.seeds=[0,1]",
             "validation.num_images=8",

@@ -141,7 +141,7 @@ def _rate_zero(seen: Seen) -> Fault | None:
     how = "was 0" if peak == 0 else f"was below a thousandth of its peak of {peak:.2g}"
     return Fault(
         "rate_zero",
-        "the schedule holds the learning rate at zero",
+        f"the schedule holds the learning rate at zero in {asleep} of {len(rates)} steps",
         "set schedule.kind=constant, and a schedule.warmup that is a small share of the run",
         (
             f"In {asleep} of {len(rates)} steps the learning rate {how} "
@@ -171,9 +171,12 @@ def _d_stuck(seen: Seen) -> Fault | None:
         fix = "set optimizer.learning_rate=1"
     return Fault(
         "d_stuck",
-        f"{kind}'s estimate d of the rate has never left d0, so its steps stay a millionth",
+        f"{kind}'s estimate d of the rate has never left d0, so the weights hardly move",
         fix,
-        (f"After {len(found)} steps d is still {last:.2g}; the weights that learn are {dtype}.",),
+        (
+            f"After {len(found)} steps past the warm-up d is still {last:.2g}; the weights that "
+            f"learn are {dtype}.",
+        ),
         grave=True,
     )
 

@@ -6,12 +6,14 @@ and the memory stays small however large the model is. benchmarks/diagnosis.py m
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workbench.adapters import Full
+from workbench.adapters.attached import AttachedNetwork
+from workbench.adapters.layers import squared_norm
 from workbench.records.events import Averaged, Measured
 
 if TYPE_CHECKING:
@@ -127,10 +129,11 @@ class Movement:
         if self._full:
             return self._squares_of_samples(now)
         adapter = self._trainer.adapter
-        found = {f"dW {name}": change.square().sum() for name, change in adapter.delta()}
+        assert isinstance(adapter, AttachedNetwork)
+        weights = adapter.weights()
+        found = {f"dW {n}": squared_norm(one, weights[n]) for n, one in adapter.layers().items()}
         if not self._base_norms:
-            names = [name.removeprefix("dW ") for name in found]
-            found |= {f"W {n}": _base_weight(adapter.modules, n).norm().square() for n in names}
+            found |= {f"W {n}": w.detach().float().norm().square() for n, w in weights.items()}
         return found
 
     def _squares_of_samples(self, now: Tensor) -> dict[str, Tensor]:
@@ -160,10 +163,3 @@ def block_of(name: str) -> str:
         return part
     numbered = len(path) > 1 and path[1].isdecimal()
     return ".".join([part, *path[: 2 if numbered else 1]])
-
-
-def _base_weight(modules: Mapping[str, nn.Module], name: str) -> Tensor:
-    part, path = name.split(".", 1)
-    layer: Any = modules[part].get_submodule(path)
-    base = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
-    return base.weight.detach().float()
