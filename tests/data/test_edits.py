@@ -7,7 +7,14 @@ import pytest
 from PIL import Image
 
 from workbench.data.dataset import DataSettings, index
-from workbench.data.edits import Keeper, apply, plan_edit, plan_reading, restore
+from workbench.data.edits import (
+    Keeper,
+    apply,
+    plan_caption,
+    plan_edit,
+    plan_reading,
+    restore,
+)
 from workbench.store import FileRefused
 
 
@@ -112,3 +119,14 @@ def test_changes_come_batch_by_batch(folder):
 def test_a_model_that_sees_nothing_leaves_the_caption_alone(folder):
     plan = plan_reading(read(folder), lambda images: [[] for _ in images], mode="replace")
     assert [changes for *_, changes in plan] == [[], []]
+
+
+def test_one_caption_is_written_alone(folder):
+    dataset = read(folder)
+    first = dataset.records[0]
+    assert plan_caption(dataset, first, " old, hat \n") == []  # white space is no change
+    (change,) = plan_caption(dataset, first, "new, hat")
+    apply([change], Keeper(folder))
+    assert captions(folder) == ["new, hat", "old", ""]
+    restore(folder)
+    assert captions(folder) == ["old, hat", "old", ""]

@@ -17,7 +17,7 @@ from workbench.data.subsets import Record
 from workbench.data.tags import Mode, edit_caption, join_caption
 from workbench.store import FileRefused
 
-__all__ = ["Change", "Keeper", "apply", "plan_edit", "plan_reading", "restore"]
+__all__ = ["Change", "Keeper", "apply", "plan_caption", "plan_edit", "plan_reading", "restore"]
 
 KEPT = ".captions"  # hidden, so that no dataset takes it for pictures
 INDEX = "kept.json"
@@ -31,6 +31,22 @@ class Change:
     path: Path
     before: str
     after: str
+
+
+def plan_caption(dataset: Dataset, record: Record, text: str) -> list[Change]:
+    """Say what a new caption of one picture would write.
+
+    Args:
+        dataset: that holds it.
+        record: of the picture, which lies in a folder.
+        text: the new caption.
+    Returns:
+        One change; none where the caption stays as it is.
+    Raises:
+        FileRefused: the picture lies in a zip or is drawn.
+    """
+    change = _change(dataset, record, "\n".join(text.strip().splitlines()))
+    return [change] if change.before != change.after else []
 
 
 def plan_edit(

@@ -94,8 +94,17 @@ def _source(path: str, *, setting: str) -> Path:
         known = ", ".join(f"critters:{concept}" for concept in (*CONCEPTS, PRIOR))
         raise SettingsError(f"{setting} must be a folder, a .zip, {WORLD} or {known}; got {path!r}")
     folder = store.cache_home() / "concepts" / name
-    write_concept(name, folder)
+    _write_once(name, folder)
     return folder
+
+
+_written: dict[Path, list[Path]] = {}
+
+
+def _write_once(name: str, folder: Path) -> None:
+    """Draw a concept unless this process did so: it takes nearly a second."""
+    if folder not in _written or not all(path.is_file() for path in _written[folder]):
+        _written[folder] = write_concept(name, folder)
 
 
 def _read_world(subset: Subset, position: int, buckets: BucketSettings) -> Reading:

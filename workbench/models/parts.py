@@ -96,7 +96,7 @@ def load_parts(source: Source, settings: BaseSettings) -> Parts:
         FileRefused: weights are missing or have other shapes than the config says.
     """
     scheduler_config = _scheduler_config(source, settings)
-    tokenizers = _tokenizers(source)
+    tokenizers = load_tokenizers(source)
     vae, vae_files = _load_vae(source, settings)
     fresh = fresh_unet(source.config, settings) if settings.from_scratch else None
     load = _load_file if source.is_file else _load_folder
@@ -163,8 +163,16 @@ def _with_last_step(
     return config | {"rescale_betas_zero_snr": rescaled} | spacing
 
 
-def _tokenizers(source: Source) -> tuple[Any, ...]:
-    """Those of the folder, or CLIP's own for a file; the OpenCLIP encoders pad with "!"."""
+def load_tokenizers(source: Source) -> tuple[Any, ...]:
+    """Load what cuts captions into tokens; the OpenCLIP encoders pad with "!".
+
+    Args:
+        source: what `locate` found.
+    Returns:
+        One for each text encoder: those of the folder, or CLIP's own for a file.
+    Raises:
+        FileRefused: a folder without them.
+    """
     from transformers import CLIPTokenizer
 
     names = ("tokenizer", "tokenizer_2")[: len(PARTS[source.family]) - 2]
