@@ -15,8 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
     *("settings", "store", "seeds", "quiet", "plots", "critters"),
     *("data", "models", "diffusion", "adapters", "optim", "records", "recipe"),
-    *("training", "evaluation", "checks", "intents", "launch", "pretrain", "notebook", "app"),
-    *("commands", "cli"),
+    *("training", "evaluation", "checks", "intents", "launch", "pretrain", "workspace"),
+    *("notebook", "app", "commands", "cli"),
 )
 # These know nothing of one another; training/ joins them.
 STRANGERS = {"data", "models", "diffusion", "adapters", "optim"}

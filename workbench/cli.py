@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
+from workbench.commands import app as page
 from workbench.commands import (
     captions,
     datasets,
@@ -17,6 +18,7 @@ from workbench.commands import (
     prior,
     runs,
     training,
+    work,
 )
 from workbench.commands.terminal import complain, is_users_mistake
 
@@ -34,7 +36,7 @@ for command in (
     *(captions.caption, datasets.buckets, prior.make_prior),
     *(pictures.sample, pictures.compare, pictures.verify, experiment.experiment),
     *(loras.inspect, loras.convert, loras.merge),
-    *(noise.noise, runs.runs, runs.diagnose, doctor.doctor),
+    *(noise.noise, runs.runs, runs.diagnose, page.app, work.work, doctor.doctor),
 ):
     app.command()(command)
 

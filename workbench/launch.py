@@ -28,7 +28,7 @@ def start(recipe: Recipe, *, folder: str | Path | None = None) -> Run:
     """
     checks.require(recipe)
     if folder is None:
-        return _observed(recipe, _free(Path(recipe.output.folder) / recipe.name))
+        return _observed(recipe, free_folder(Path(recipe.output.folder) / recipe.name))
     if (Path(folder) / "events.jsonl").exists():
         raise SettingsError(
             f"{folder} holds a run already; resume it, or choose another folder or name"
@@ -68,8 +68,14 @@ def _observed(recipe: Recipe, folder: Path, **options: bool) -> Run:
     )
 
 
-def _free(folder: Path) -> Path:
-    """The folder, or the next numbered one that holds no run."""
+def free_folder(folder: Path) -> Path:
+    """Where a new run can lie.
+
+    Args:
+        folder: where it is wanted.
+    Returns:
+        The folder, or the next numbered one that does not exist.
+    """
     candidate, number = folder, 1
     while candidate.exists():
         number += 1

@@ -103,11 +103,18 @@ def check(
         show_batches(chosen, batches, out)
 
 
-def train(recipe: RecipeName, settings: Overrides = None) -> None:
+def train(
+    recipe: RecipeName,
+    settings: Overrides = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="the run folder; a new one in output.folder by default."),
+    ] = None,
+) -> None:
     """Train a recipe; the run folder holds all that comes of it."""
     import workbench as wb
 
-    watch(wb.start(load_recipe(recipe, settings)))
+    watch(wb.start(load_recipe(recipe, settings), folder=folder))
 
 
 def resume(

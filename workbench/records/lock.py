@@ -108,7 +108,7 @@ class RunLock:
         assert self._mine is None, "this lock is already taken"
         folder = self.path.parent
         folder.mkdir(parents=True, exist_ok=True)
-        with _one_at_a_time(folder):
+        with one_at_a_time(folder):
             if (other := holder(folder)) is not None:
                 if other.alive:
                     raise RunLocked(_refusal(folder, other))
@@ -171,16 +171,27 @@ def _refusal(folder: Path, other: Holder) -> str:
     )
 
 
+def process(pid: int) -> Holder:
+    """Name a process of this machine so that it is known again, also by whoever comes later.
+
+    Args:
+        pid: its id, this moment.
+    Returns:
+        The process, as a lock would name it.
+    """
+    return Holder(
+        pid=pid,
+        started=_started(pid) or "",
+        boot=_boot(),
+        host=socket.gethostname(),
+        namespace=_namespace(),
+        taken=time.time(),
+        beat=time.time(),
+    )
+
+
 def _myself() -> dict[str, Any]:
-    pid = os.getpid()
-    return {
-        "pid": pid,
-        "started": _started(pid) or "",
-        "boot": _boot(),
-        "host": socket.gethostname(),
-        "namespace": _namespace(),
-        "taken": time.time(),
-    }
+    return _identity(process(os.getpid()))
 
 
 def _identity(holder: Holder) -> dict[str, Any]:
@@ -215,10 +226,13 @@ def _namespace() -> str:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
+def one_at_a_time(folder: Path) -> Iterator[None]:
     """Let one process at a time look and take: two that find one dead lock must not both remove it.
 
     Windows cannot lock folders; there the exclusive creation of the file decides alone.
+
+    Args:
+        folder: an existing folder; not to be entered twice by one thread.
     """
     if sys.platform == "win32":
         yield
