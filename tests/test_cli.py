@@ -81,7 +81,7 @@ def training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
     def prepare(*events: Any) -> FakeRun:
         fake = FakeRun(tmp_path / "runs" / "x", list(events))
-        monkeypatch.setattr(workbench, "start", lambda recipe: fake, raising=False)
+        monkeypatch.setattr(workbench, "start", lambda recipe, folder: fake, raising=False)
         return fake
 
     return prepare

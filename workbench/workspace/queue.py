@@ -5,9 +5,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from workbench import checks, launch, store
-from workbench.recipe import Recipe
+from workbench import store
 from workbench.records import history
 from workbench.records.control import Control
 from workbench.records.lock import holder, one_at_a_time
@@ -16,8 +16,11 @@ from workbench.workspace import jobs as files
 from workbench.workspace.folders import Workspace
 from workbench.workspace.jobs import Budget, Job, Kind
 
+if TYPE_CHECKING:  # it brings torch along, whose seconds a page should not wait for
+    from workbench.recipe import Recipe
 
-def enqueue(workspace: Workspace, recipe: Recipe, *, budget: Budget | None = None) -> Job:
+
+def enqueue(workspace: Workspace, recipe: "Recipe", *, budget: Budget | None = None) -> Job:
     """Queue a run; a worker (`worker.ensure_worker`) does it.
 
     Args:
@@ -30,6 +33,8 @@ def enqueue(workspace: Workspace, recipe: Recipe, *, budget: Budget | None = Non
     Raises:
         SettingsError: a rule of `workbench.checks` refuses it, or its output lies elsewhere.
     """
+    from workbench import checks, launch
+
     recipe = workspace.settle(recipe)
     checks.require(recipe)
     with one_at_a_time(workspace.queue):
@@ -65,6 +70,8 @@ def resume(
         SettingsError: a change is unknown or must be accepted; the run is trained elsewhere, or is
             complete.
     """
+    from workbench import launch
+
     folder = workspace.inside("runs", run)
     with one_at_a_time(workspace.queue):
         for job in jobs(workspace):
