@@ -8,12 +8,15 @@ from PIL import Image
 
 from workbench.data.dataset import DataSettings, index
 from workbench.data.edits import (
+    Edit,
     Keeper,
     apply,
+    editable,
     plan_caption,
     plan_edit,
     plan_reading,
     restore,
+    take_back,
 )
 from workbench.store import FileRefused
 
@@ -130,3 +133,32 @@ def test_one_caption_is_written_alone(folder):
     assert captions(folder) == ["new, hat", "old", ""]
     restore(folder)
     assert captions(folder) == ["old, hat", "old", ""]
+
+
+def test_an_edit_of_several_folders_is_one(folder):
+    """Folders are edited, a drawn source beside them is left alone, and one step takes it back."""
+    other = folder.parent / "other"
+    other.mkdir()
+    Image.new("RGB", (64, 64)).save(other / "x.png")
+    (other / "x.txt").write_text("old")
+    paths = (str(folder), "critters:character", str(other))
+
+    def both():
+        settings = {
+            "subsets": [{"path": path} for path in paths],
+            "buckets": {"resolution": 64, "step": 16},
+        }
+        return index(DataSettings.model_validate(settings))
+
+    dataset = both()
+    assert len(dataset) == 3 + 16 + 1
+    view = editable(dataset)
+    assert [record.caption for record in view.records] == ["old, hat", "old", "", "old"]
+    assert Edit(view).write(plan_edit(view, rename={"old": "new"})) == 3
+    assert Edit(view).write(plan_edit(editable(both()), rename={"hat": "cap"})) == 1
+    assert [x.caption for x in editable(both()).records] == ["new, cap", "new", "", "new"]
+    assert take_back(both()) == 1
+    assert take_back(both()) == 3
+    assert [x.caption for x in editable(both()).records] == ["old, hat", "old", "", "old"]
+    with pytest.raises(FileRefused, match="nothing to take back"):
+        take_back(both())

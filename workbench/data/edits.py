@@ -3,6 +3,7 @@
 Originals go to `.captions/<time>/` inside the folder, byte for byte, before a caption is written.
 """
 
+import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,18 @@ from workbench.data.subsets import Record
 from workbench.data.tags import Mode, edit_caption, join_caption
 from workbench.store import FileRefused
 
-__all__ = ["Change", "Keeper", "apply", "plan_caption", "plan_edit", "plan_reading", "restore"]
+__all__ = [
+    "Change",
+    "Edit",
+    "Keeper",
+    "apply",
+    "editable",
+    "plan_caption",
+    "plan_edit",
+    "plan_reading",
+    "restore",
+    "take_back",
+]
 
 KEPT = ".captions"  # hidden, so that no dataset takes it for pictures
 INDEX = "kept.json"
@@ -139,8 +151,7 @@ def _change(dataset: Dataset, record: Record, after: str) -> Change:
 
 def _place(dataset: Dataset, record: Record) -> Path:
     """The file that a picture's caption is written to."""
-    drawn = dataset.settings.subsets[record.subset].path.startswith("critters:")
-    if record.path is None or drawn:
+    if record.path is None or not _is_folder(dataset, record.subset):
         raise FileRefused(
             f"{dataset.label(record)}: captions in a zip or a drawn world cannot be edited; "
             "unpack the zip, or copy the pictures, and name that folder"
@@ -148,6 +159,86 @@ def _place(dataset: Dataset, record: Record) -> Path:
     places = [record.path.with_suffix(extension) for extension in CAPTION_EXTENSIONS]
     # A caption from metadata gets a file of its own, which is read first from then on.
     return next((place for place in places if place.exists()), places[0])
+
+
+def _is_folder(dataset: Dataset, subset: int) -> bool:
+    """Whether a subset is a folder of the user's own: no zip, and nothing that is drawn."""
+    path = dataset.settings.subsets[subset].path
+    return not path.startswith("critters:") and Path(path).expanduser().is_dir()
+
+
+def editable(dataset: Dataset) -> Dataset:
+    """The pictures whose captions can be edited.
+
+    Args:
+        dataset: pictures of any source.
+    Returns:
+        A view for `plan_edit` and `plan_reading` that holds the records of folders alone; its
+        indices are its own.
+    """
+    own = [place for place in range(len(dataset.settings.subsets)) if _is_folder(dataset, place)]
+    kept = [x for x in dataset.records if x.subset in own] if own else []
+    view = copy.copy(dataset)
+    view.records = kept
+    return view
+
+
+class Edit:
+    """One edit of the captions of several folders, which is taken back as a whole.
+
+    Args:
+        dataset: whose captions are edited.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._roots, self._now = _roots(dataset), time.time()
+        self._keepers: dict[Path, Keeper] = {}
+
+    def write(self, changes: Iterable[Change]) -> int:
+        """Write changed captions; see `apply`.
+
+        Args:
+            changes: of captions in the dataset's folders.
+        Returns:
+            Number of files written.
+        """
+        written = 0
+        for change in changes:
+            root = next(root for root in self._roots if change.path.is_relative_to(root))
+            if root not in self._keepers:
+                self._keepers[root] = Keeper(root, now=self._now)
+            written += apply([change], self._keepers[root])
+        return written
+
+
+def take_back(dataset: Dataset) -> int:
+    """Take back the latest edit of a dataset's captions, in all folders that it touched.
+
+    Args:
+        dataset: whose captions were edited.
+    Returns:
+        Number of captions put back.
+    Raises:
+        FileRefused: no edit was kept, or see `restore`.
+    """
+    kept = {root: _kept(root) for root in _roots(dataset)}
+    latest = {root: found[-1].parent.name for root, found in kept.items() if found}
+    if not latest:
+        raise FileRefused("no edit of these captions was kept, so there is nothing to take back")
+    newest = max(latest.values(), key=_order)
+    return sum(restore(root)[1] for root, name in latest.items() if name == newest)
+
+
+def _roots(dataset: Dataset) -> list[Path]:
+    """The folders whose captions can be edited, the inner before the outer."""
+    own = [place for place in range(len(dataset.settings.subsets)) if _is_folder(dataset, place)]
+    roots = {Path(dataset.settings.subsets[place].path).expanduser() for place in own}
+    return sorted(roots, key=lambda root: len(root.parts), reverse=True)
+
+
+def _kept(root: Path) -> list[Path]:
+    """What lists the captions of each kept edit, the latest last."""
+    return sorted((root / KEPT).glob(f"*/{INDEX}"), key=lambda path: _order(path.parent.name))
 
 
 class Keeper:
@@ -209,7 +300,7 @@ def restore(root: str | Path) -> tuple[Path, int]:
         FileRefused: nothing was kept, or the list of what was kept is damaged.
     """
     root = Path(root).expanduser()
-    kept = sorted((root / KEPT).glob(f"*/{INDEX}"), key=lambda path: _order(path.parent.name))
+    kept = _kept(root)
     if not kept:
         raise FileRefused(f"{store.shown(root / KEPT)}: no edit of these captions was kept")
     folder, index = kept[-1].parent, store.read_json(kept[-1])
