@@ -1,7 +1,9 @@
 """What all tabs share: the recipe that is being made, the run that is looked at, the workspace."""
 
+import copy
 import functools
 import html
+import urllib.parse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from workbench.workspace.folders import Workspace
 if TYPE_CHECKING:
     from workbench.checks import Finding
     from workbench.data.dataset import Dataset, DataSettings
+    from workbench.workspace.hooks import Hooks
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,6 +29,7 @@ T = TypeVar("T")
 MISTAKES = (SettingsError, store.FileRefused, RunLocked, OSError)
 TICK_S = 2.0
 EMPTY = Recipe.preset("critters")
+LATER = ("captions", "cache", "holdout")  # of the data settings: not asked for by `index`
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,19 @@ class Desk:
     run: gr.State
     tick: gr.Timer
     tabs: gr.Tabs
+
+
+def hooks(options: Options) -> "Hooks":
+    """Who is told when a run ends, as the launch has it.
+
+    Args:
+        options: of the launch.
+    Returns:
+        For the worker.
+    """
+    from workbench.workspace.hooks import Hooks
+
+    return Hooks(webhook=options.webhook, on_finish=options.on_finish)
 
 
 def saying(action: Callable[P, T]) -> Callable[P, T]:
@@ -125,7 +142,14 @@ def pictures(recipe: Recipe) -> "Dataset | None":
     """
     if not recipe.data.subsets:
         return None
-    return _indexed(recipe.data, _stamp(recipe))  # pyright: ignore[reportArgumentType]: it is frozen
+    # What is changed most often changes nothing about what is found, and indexing takes its time.
+    usual: dict[str, Any] = {name: getattr(EMPTY.data, name) for name in LATER}
+    usual["subsets"] = tuple(one.model_copy(update={"trigger": ""}) for one in recipe.data.subsets)
+    looked_for: Any = recipe.data.model_copy(update=usual)  # frozen, so it can be a key
+    found = _indexed(looked_for, _stamp(recipe))
+    dataset = copy.copy(found)
+    dataset.settings = recipe.data
+    return dataset
 
 
 @functools.lru_cache(maxsize=16)
@@ -146,6 +170,18 @@ def _newest(path: str) -> tuple[int, int]:
         return (0, place.stat().st_mtime_ns) if place.exists() else (0, 0)
     times = [file.stat().st_mtime_ns for file in place.rglob("*") if not file.name.startswith(".")]
     return len(times), max(times, default=0)
+
+
+def file_link(run: str, path: str) -> str:
+    """Where the browser finds a file of a run; the route checks the login and the path.
+
+    Args:
+        run: name of the run.
+        path: relative to the run folder.
+    Returns:
+        A relative address.
+    """
+    return f"workbench/file/{urllib.parse.quote(run)}/{urllib.parse.quote(path)}"
 
 
 def same_as(desk: Desk, python: Callable[[Recipe], str], shell: Callable[[Recipe], str]) -> None:

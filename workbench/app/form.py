@@ -5,6 +5,7 @@ What `check` finds, and what does not fit, stands right below the setting that i
 
 import functools
 import html
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,11 +41,12 @@ def form(desk: Desk, chosen: Chooser) -> None:
     # The settings themselves change with a choice of kinds, and only then is the form made anew.
     @gr.render(inputs=desk.recipe, triggers=[desk.structure.change], **_RENDER)
     def show(recipe: Recipe) -> None:
-        shown = [_show(entry) for entry in walk(recipe) if chosen(entry)]
+        shown = _arrange([entry for entry in walk(recipe) if chosen(entry)])
         _wire(desk, shown)
         _follow(desk, shown)
 
 
+_WIDE = ("words", "text")
 _RENDER: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 
 
@@ -59,6 +61,17 @@ def structure(recipe: Recipe) -> tuple[str, ...]:
     return tuple(entry.path for entry in walk(recipe))
 
 
+def _arrange(entries: Sequence[Entry]) -> list[Shown]:
+    """Narrow settings stand side by side, prompts and other texts over the whole width."""
+    shown: list[Shown] = []
+    for wide, group in itertools.groupby(entries, lambda entry: entry.control in _WIDE):
+        with gr.Column() if wide else gr.Row():
+            for entry in group:
+                with gr.Column(min_width=160, scale=1):
+                    shown.append(_show(entry))
+    return shown
+
+
 def _show(entry: Entry) -> Shown:
     component = _component(entry)
     return Shown(entry, component, gr.HTML(visible=False, elem_classes="below"))
@@ -70,7 +83,7 @@ def _component(entry: Entry) -> Any:
         f" ({', '.join(x for x in (entry.unit, entry.bounds) if x)})"
         * bool(entry.unit or entry.bounds)
     )
-    common = {"label": _name(entry.path), "info": info, "key": entry.path, "min_width": 220}
+    common = {"label": _name(entry.path), "info": info, "key": entry.path, "min_width": 140}
     if entry.control in ("toggle", "presence"):
         return gr.Checkbox(value=bool(entry.value), **common)
     if entry.control == "choice":
@@ -222,12 +235,6 @@ def every_setting(desk: Desk) -> None:
         )
         def show(recipe: Recipe, name: str) -> None:
             entries = [e for e in walk(recipe) if e.path.split(".")[0] == name]
-            with gr.Row():
-                shown = [_show_in_column(entry) for entry in entries]
+            shown = _arrange(entries)
             _wire(desk, shown)
             _follow(desk, shown)
-
-
-def _show_in_column(entry: Entry) -> Shown:
-    with gr.Column(min_width=300):
-        return _show(entry)

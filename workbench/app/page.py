@@ -45,17 +45,27 @@ def build(workspace: Workspace, options: Options | None = None) -> gr.Blocks:
                 with gr.Tab(label(f"page_{name}"), id=name, elem_id=f"tab-{name}"):
                     make(desk)
         page.load(lambda: workspace.load_draft() or EMPTY, None, recipe, **QUIETLY)
+        page.load(lambda: train.on_show(workspace), None, run, **QUIETLY)
         recipe.change(structure, recipe, structured, **QUIETLY)
         recipe.change(workspace.save_draft, recipe, None, **QUIETLY)
         seen = gr.State("")
-        gr.on([page.load, tick.tick], _status(workspace), seen, [status, seen], **QUIETLY)
+        gr.on([page.load, tick.tick], _status(desk), seen, [status, seen], **QUIETLY).then(
+            None, None, None, js=_TITLE
+        )
     return page
 
 
-def _status(workspace: Workspace) -> Callable[[str], tuple[Any, Any]]:
+# The browser's own title says how far the run is, also while another page is in front.
+_TITLE = (
+    "() => { document.title = document.querySelector('.status')?.dataset.title || document.title }"
+)
+
+
+def _status(desk: Desk) -> Callable[[str], tuple[Any, Any]]:
     def look(seen: str) -> tuple[Any, Any]:
         """What goes on now; nothing is sent where nothing changed."""
-        now = train.status_line(workspace)
+        options = desk.options
+        now = train.status_line(desk.workspace, options.price_per_hour, options.currency)
         return (gr.skip(), gr.skip()) if now == seen else (now, now)
 
     return look

@@ -7,8 +7,7 @@ the arguments alone decide, and whatever others can reach has a password.
 import contextlib
 import os
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING

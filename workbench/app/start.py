@@ -3,7 +3,7 @@
 import base64
 import html
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -44,10 +44,10 @@ def build(desk: Desk) -> None:
             elem_id="train-now",
         )
         estimate = gr.Markdown(elem_classes="lead")
-    with gr.Accordion(label("start_why"), open=True):
+    with gr.Accordion(label("start_why"), visible=False) as fold:
         why = gr.HTML()
     same_as(desk, _python, _shell)
-    outputs = [what, strip, estimate, why]
+    outputs = [what, strip, estimate, why, fold]
     intent.input(_choose, [desk.recipe, intent], desk.recipe, **QUIETLY)
     gr.on([desk.recipe.change, intent.input], _describe, [desk.recipe, intent], outputs, **QUIETLY)
     press.click(
@@ -73,11 +73,11 @@ def _choose(recipe: Recipe, intent: str) -> Recipe:
 
 
 @saying
-def _describe(recipe: Recipe, intent: str | None) -> tuple[str, str, str, str]:
+def _describe(recipe: Recipe, intent: str | None) -> tuple[str, str, str, str, Any]:
     steps = recipe.length.steps
     estimate = text("start_estimate", steps=f"{steps:,}") if steps else ""
     advice = intents.kept(intents.advise(intent, recipe), recipe) if intent else ()
-    return (*_pictures(recipe), estimate, _reasons(advice))
+    return (*_pictures(recipe), estimate, _reasons(advice), gr.Accordion(visible=bool(advice)))
 
 
 def _pictures(recipe: Recipe) -> tuple[str, str]:
@@ -92,8 +92,7 @@ def _pictures(recipe: Recipe) -> tuple[str, str]:
         said = text("start_own", count=len(records), source=subset.path, trigger=subset.trigger)
     else:
         said = text("start_no_trigger", count=len(records), source=subset.path)
-    spread = records[:: max(1, len(records) // NUM_SHOWN)][:NUM_SHOWN]
-    return said, _strip(dataset, spread)
+    return said, _strip(dataset, records[:NUM_SHOWN])
 
 
 def _strip(dataset: "Dataset", records: "Sequence[Record]") -> str:

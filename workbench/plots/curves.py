@@ -70,6 +70,30 @@ def stable_loss(splits: Mapping[str, tuple[Numbers, Numbers, float | None]]) -> 
     return figure
 
 
+def several(runs: Mapping[str, tuple[Numbers, Numbers]]) -> "Figure":
+    """Draw the stable loss of several runs as change against their base, which is the zero line.
+
+    Args:
+        runs: name to (steps, change in percent).
+    Returns:
+        The figure; below zero is better than the base.
+    """
+    figure = new_figure(
+        title="Stable loss against the base", x="step", y="change against the base, %"
+    )
+    figure.add_hline(y=0, line={"color": COLOURS["base"], "width": 1.5, "dash": "dot"})
+    for k, (name, (steps, changes)) in enumerate(runs.items()):
+        figure.add_scatter(
+            x=list(steps),
+            y=list(changes),
+            name=name,
+            mode="lines+markers",
+            line={"color": SERIES[k % len(SERIES)], "width": 2.5},
+            hovertemplate="%{y:+.1f} %",
+        )
+    return figure
+
+
 def loss_by_timestep(edges: Numbers, splits: Mapping[str, tuple[Numbers, Numbers]]) -> "Figure":
     """Draw in which timesteps the model became better than its base.
 

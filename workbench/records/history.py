@@ -36,6 +36,8 @@ class Summary:
         started: Unix seconds of its first event; None without any.
         elapsed_s: seconds that its processes have lived.
         loss: of the last step; None before the first since the start or resume.
+        gap: change of the stable loss on training images against the base, below 0 is better;
+            None where it was not measured.
         verdict: the report's sentence; None without a report.
         cause: why it failed, crashed, waits, or gives no sign of life; "" when all is well.
     """
@@ -48,6 +50,7 @@ class Summary:
     started: float | None = None
     elapsed_s: float = 0.0
     loss: float | None = None
+    gap: float | None = None
     verdict: str | None = None
     cause: str = ""
 
@@ -101,6 +104,7 @@ def summary(folder: str | Path) -> Summary:
         started=seen[0].time if seen else None,
         elapsed_s=seen[-1].elapsed_s if seen else 0.0,
         loss=steps[-1].loss if steps else None,
+        gap=_gap(seen),
         verdict=verdicts[-1] if verdicts else None,
         cause=cause,
     )
@@ -126,6 +130,12 @@ def _judge(seen: Sequence[Event], owner: Holder | None) -> tuple[State, str]:
     else:
         cause = last.reason if isinstance(last, events.Paused) else ""
     return ("paused" if isinstance(last, events.Paused) else "running"), cause
+
+
+def _gap(seen: Sequence[Event]) -> float | None:
+    measured = [e for e in seen if isinstance(e, events.Validated) and e.split == "train"]
+    found = [e.loss / e.base_loss - 1 for e in measured if e.base_loss]
+    return found[-1] if found else None
 
 
 def _last_step(seen: Sequence[Event]) -> int:

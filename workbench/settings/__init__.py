@@ -8,13 +8,14 @@ from workbench.settings.base import Settings, as_dict, from_dict, replace, setti
 from workbench.settings.errors import SettingsError
 from workbench.settings.overrides import override
 from workbench.settings.toml import from_toml, to_toml
-from workbench.settings.walk import Entry, walk
+from workbench.settings.walk import Entry, differences, walk
 
 __all__ = [
     "Entry",
     "Settings",
     "SettingsError",
     "as_dict",
+    "differences",
     "from_dict",
     "from_toml",
     "override",

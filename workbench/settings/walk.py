@@ -133,3 +133,31 @@ def _control(field: FieldInfo) -> Control:
     if types == {int}:
         return "whole"
     return "number" if types <= {int, float} else "text"
+
+
+def differences(one: Settings, other: Settings) -> dict[str, tuple[Any, Any]]:
+    """What is set otherwise in two trees.
+
+    Args:
+        one: settings.
+        other: settings of the same class.
+    Returns:
+        Path to both plain values, None where one has no such setting, sorted by path.
+    """
+    first, second = _flat(as_dict(one)), _flat(as_dict(other))
+    return {
+        path: (first.get(path), second.get(path))
+        for path in sorted(first.keys() | second.keys())
+        if first.get(path) != second.get(path)
+    }
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested plain data by dotted path; lists of settings by their index."""
+    if isinstance(data, dict):
+        return {
+            k: v for name, one in data.items() for k, v in _flat(one, f"{prefix}{name}.").items()
+        }
+    if isinstance(data, list) and data and isinstance(data[0], dict):
+        return _flat({str(index): one for index, one in enumerate(data)}, prefix)
+    return {prefix[:-1]: data}

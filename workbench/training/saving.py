@@ -156,11 +156,11 @@ def changes(old: Recipe, new: Recipe) -> list[str]:
     Returns:
         Lines "key: old -> new"; empty when a resume computes the same.
     """
-    before, after = _flat(settings.as_dict(old)), _flat(settings.as_dict(new))
     return [
-        f"{key}: {before.get(key, 'none')!r} -> {after.get(key, 'none')!r}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not key.startswith(_FREE + _FREE_TRAINING)
+        f"{key}: {'none' if before is None else repr(before)} -> "
+        f"{'none' if after is None else repr(after)}"
+        for key, (before, after) in settings.differences(old, new).items()
+        if not key.startswith(_FREE + _FREE_TRAINING)
     ]
 
 
@@ -196,17 +196,6 @@ def refuse_changes(lines: list[str]) -> None:
             f"the run would not go on as it began:\n  {shown}\n"
             "undo the change, or confirm it with --accept-changes (resume(..., accept=True))"
         )
-
-
-def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested plain data as dotted keys."""
-    if isinstance(data, dict):
-        items = [(f"{prefix}{key}", value) for key, value in data.items()]
-    elif isinstance(data, list) and any(isinstance(value, dict) for value in data):
-        items = [(f"{prefix}{index}", value) for index, value in enumerate(data)]
-    else:
-        return {prefix.rstrip("."): data}
-    return {k: v for key, value in items for k, v in _flat(value, f"{key}.").items()}
 
 
 def describe(trainer: Trainer, step: int) -> dict[str, str]:
