@@ -9,7 +9,7 @@ from PIL import Image
 
 from workbench.models.hub import fetch_files
 from workbench.models.tagging.base import Suggestion, Tagger
-from workbench.settings import Settings, setting
+from workbench.settings import Settings, SettingsError, setting
 
 __all__ = ["ImageToText"]
 
@@ -43,7 +43,7 @@ class ImageToText(Settings):
         Returns:
             The tagger.
         Raises:
-            SettingsError: no such model.
+            SettingsError: no such model, or it needs a library that is not installed.
         """
         return _Captioner(self, torch.device(device))
 
@@ -54,7 +54,14 @@ class _Captioner:
 
         folder = fetch_files(settings.model, FILES)
         self.settings, self.device, self.batch_size = settings, device, settings.batch_size
-        self.processor: Any = AutoProcessor.from_pretrained(folder)
+        try:
+            self.processor: Any = AutoProcessor.from_pretrained(folder)
+        except ImportError as error:
+            needed = str(error).strip().partition("\n")[0]
+            raise SettingsError(
+                f"tagger.model = {settings.model!r} cannot be read here: {needed}; install it, or "
+                "take another model"
+            ) from error
         model: Any = AutoModelForImageTextToText
         dtype = torch.float16 if device.type == "cuda" else torch.float32
         loaded = model.from_pretrained(folder, use_safetensors=True, dtype=dtype)
@@ -92,7 +99,11 @@ class _Captioner:
                 [{"role": "user", "content": content}], add_generation_prompt=True
             )
         text = [prompt] * len(images)
-        inputs = self.processor(images=images, text=text, padding=True, return_tensors="pt")
+        # A decoder goes on from the last place, which must be the question's end in every row: many
+        # models give wide pictures more places than others.
+        inputs = self.processor(
+            images=images, text=text, padding=True, padding_side="left", return_tensors="pt"
+        )
         if self.model.config.model_type == "git":
             # Its tokenizer ends the question as if it were the whole caption.
             for name in ("input_ids", "attention_mask"):
