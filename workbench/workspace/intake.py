@@ -1,0 +1,114 @@
+"""What is taken in from outside: which files, under which names, and how much of it."""
+
+import os
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench import store
+from workbench.store import FileRefused, shown
+from workbench.workspace.folders import Workspace
+
+TEXTS = frozenset({".txt", ".caption"})
+EXTENSIONS = store.IMAGE_EXTENSIONS | TEXTS | {".zip", ".safetensors"}
+MAX_TEXT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may be sent.
+
+    Attributes:
+        file_bytes: of one file.
+        spare_bytes: of the disk that stay free, for runs and caches.
+    """
+
+    file_bytes: int = 16 << 30
+    spare_bytes: int = 1 << 30
+
+
+def place(workspace: Workspace, folder: str, name: str) -> Path:
+    """Where a file that is sent will lie.
+
+    Args:
+        workspace: where.
+        folder: the data set, a folder in data/; a .safetensors file goes to that folder in models/.
+        name: the file's name, without folders.
+    Returns:
+        The path.
+    Raises:
+        FileRefused: its name or kind is not taken.
+    """
+    suffix = Path(name).suffix.lower()
+    if "/" in name or name.startswith(".") or folder.startswith("."):
+        raise FileRefused(
+            f"{shown(name)}: a file's name must not begin with a dot or hold a /; rename it"
+        )
+    if suffix not in EXTENSIONS:
+        raise FileRefused(
+            f"{shown(name)}: must be a picture, a caption (.txt, .caption), a .zip or a "
+            f".safetensors file, got {suffix or 'no extension'!r}"
+        )
+    part = "models" if suffix == ".safetensors" else "data"
+    return workspace.inside(part, f"{folder}/{name}")
+
+
+def refuse_taken(target: Path) -> None:
+    """Refuse a file whose place is taken, also by one that only some systems take for the same.
+
+    Args:
+        target: where it would lie.
+    Raises:
+        FileRefused: both are named.
+    """
+    other = conflict(target.parent, target.name)
+    if other is None:
+        return
+    same = "is there already" if other == target.name else f"and {shown(other)} differ in case only"
+    raise FileRefused(f"{shown(target.name)} {same}; rename one of them, or remove the one there")
+
+
+def conflict(folder: Path, name: str) -> str | None:
+    """Find a file that some systems would take for the same.
+
+    Args:
+        folder: where, existing or not.
+        name: a file name.
+    Returns:
+        The other's name, such as "Cat.png" for "cat.png"; None where there is none.
+    """
+    if not folder.is_dir():
+        return None
+    return next((other for other in os.listdir(folder) if folded(other) == folded(name)), None)
+
+
+def folded(name: str) -> str:
+    """A name as systems see it that ignore case and ways to write an accent.
+
+    Args:
+        name: any.
+    Returns:
+        What to compare.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def look(path: Path, name: str) -> None:
+    """Refuse a file that is not what its name says; pictures by their headers alone.
+
+    Args:
+        path: the file, with the right extension.
+        name: what to call it.
+    Raises:
+        FileRefused: it is damaged, dangerous or something else.
+    """
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".zip":
+            store.Archive(path).close()
+        elif suffix == ".safetensors":
+            store.read_header(path)
+        elif suffix in store.IMAGE_EXTENSIONS:
+            store.image_header(path)
+    except FileRefused as error:
+        raise FileRefused(str(error).replace(shown(path), shown(name))) from None

@@ -1,0 +1,144 @@
+"""A zip file that was sent becomes the files in it: looked at first, all of them or none."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from workbench import store
+from workbench.records.lock import one_at_a_time
+from workbench.store import FileRefused, shown
+from workbench.workspace.folders import Workspace
+from workbench.workspace.intake import MAX_TEXT_BYTES, TEXTS, Limits, folded, look, refuse_taken
+
+MAX_MEMBER_BYTES = 256 << 20  # a member is read in one piece
+# Words for many pictures in one file, which a dataset reads from its folder.
+METADATA = ("metadata.jsonl", "metadata.csv")
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What came of a zip file.
+
+    Attributes:
+        written: files that are in place now.
+        set_aside: member and reason, of those that were not taken.
+    """
+
+    written: tuple[Path, ...]
+    set_aside: tuple[tuple[str, str], ...]
+
+
+def unpack(
+    workspace: Workspace,
+    archive: Path,
+    *,
+    keep: bool = False,
+    limits: Limits = Limits(),
+) -> Unpacked:
+    """Put the pictures and captions of a zip file beside it, folders included.
+
+    Args:
+        workspace: whose data folder it lies in.
+        archive: the zip file, in a folder of data/.
+        keep: leave the zip file there too.
+        limits: how much of the disk must stay free.
+    Returns:
+        What was written, and what was set aside and why.
+    Raises:
+        FileRefused: a member climbs out, is damaged or encrypted, inflates too far, or would take
+            the place of another file; or the disk has no room. Nothing is written then.
+    """
+    parts = workspace.data / ".parts"
+    parts.mkdir(exist_ok=True)
+    opened = store.Archive(archive)
+    try:
+        taken, set_aside = _choose(opened)
+        _require_room(opened, taken, limits)
+        places = _places(workspace, archive.parent, taken)
+        with tempfile.TemporaryDirectory(dir=parts) as folder:
+            drafts = {}
+            for number, name in enumerate(taken):
+                draft = Path(folder) / f"{number}{places[name].suffix.lower()}"
+                draft.write_bytes(opened.read(name))
+                if _is_sound(draft, name, set_aside):
+                    drafts[name] = draft
+            with one_at_a_time(archive.parent):
+                _move(drafts, places)
+    finally:
+        opened.close()
+    if not keep:
+        archive.unlink()
+    return Unpacked(tuple(places[name] for name in drafts), tuple(set_aside))
+
+
+def _choose(archive: store.Archive) -> tuple[list[str], list[tuple[str, str]]]:
+    """Members to write, and those to leave."""
+    taken: list[str] = []
+    left: list[tuple[str, str]] = []
+    for name in archive.names:
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.parts[0] == "__MACOSX" or any(part.startswith(".") for part in path.parts):
+            left.append((name, "made by a file manager"))
+        elif (
+            path.suffix.lower() not in store.IMAGE_EXTENSIONS | TEXTS and path.name not in METADATA
+        ):
+            left.append((name, "neither picture nor caption"))
+        elif archive.size(name) > (
+            MAX_TEXT_BYTES if path.suffix.lower() in TEXTS else MAX_MEMBER_BYTES
+        ):
+            left.append((name, f"too large ({archive.size(name):,} bytes)"))
+        else:
+            taken.append(name)
+    return taken, left
+
+
+def _require_room(archive: store.Archive, names: list[str], limits: Limits) -> None:
+    needed = sum(map(archive.size, names))
+    room = store.free_bytes(archive.path.parent) - limits.spare_bytes
+    if needed > room:
+        raise FileRefused(
+            f"{shown(archive.path.name)}: unpacks to {needed:,} bytes, and the disk has room for "
+            f"{max(0, room):,}; delete runs or data that are no longer needed"
+        )
+
+
+def _places(workspace: Workspace, folder: Path, names: list[str]) -> dict[str, Path]:
+    """Where each member goes; two that some systems take for one file are refused."""
+    base = folder.resolve().relative_to(workspace.data.resolve()).as_posix()
+    places: dict[str, Path] = {}
+    seen: dict[str, str] = {}
+    for name in names:
+        path = workspace.inside("data", f"{base}/{name.replace(chr(92), '/')}")
+        if (other := seen.setdefault(folded(str(path)), name)) != name:
+            raise FileRefused(
+                f"{shown(other)} and {shown(name)} in it differ in case only; rename one of them"
+            )
+        refuse_taken(path)
+        places[name] = path
+    return places
+
+
+def _is_sound(draft: Path, name: str, set_aside: list[tuple[str, str]]) -> bool:
+    """Set a picture aside that is none; the others are good all the same."""
+    try:
+        look(draft, name)
+    except FileRefused as error:
+        set_aside.append((name, str(error).removeprefix(f"{shown(name)}: ")))
+        return False
+    return True
+
+
+def _move(drafts: dict[str, Path], places: dict[str, Path]) -> None:
+    """Put files in place, or none of them."""
+    done: list[Path] = []
+    try:
+        for name, draft in drafts.items():
+            refuse_taken(places[name])  # somebody else may have put one there meanwhile
+            places[name].parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(draft, places[name])
+            done.append(places[name])
+    except (FileRefused, OSError):
+        for path in done:
+            path.unlink()
+        raise
