@@ -174,8 +174,8 @@ def _stay(served: "Served", place: "Workspace") -> None:
         say()
         if active:
             say(f"Training goes on without the app: {', '.join(active)}. Start it again to look.")
-        served.close()
+        served.hang_up()
         say("The app has ended.")
         sys.stdout.flush()
-    # A handler may sit in a thread of its own, drawing a picture: it would be waited for.
+    # Leaving as usual waits for open pages, and for a thread that may be drawing a picture.
     os._exit(ended)
