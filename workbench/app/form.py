@@ -46,7 +46,7 @@ def form(desk: Desk, chosen: Chooser) -> None:
         _follow(desk, shown)
 
 
-_WIDE = ("words", "text")
+_WIDE = ("words", "text", "tables")
 _RENDER: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 
 
@@ -73,12 +73,17 @@ def _arrange(entries: Sequence[Entry]) -> list[Shown]:
 
 
 def _show(entry: Entry) -> Shown:
-    component = _component(entry)
-    return Shown(entry, component, gr.HTML(visible=False, elem_classes="below"))
+    return Shown(entry, component(entry), gr.HTML(visible=False, elem_classes="below"))
 
 
-def _component(entry: Entry) -> Any:
-    """A component that can hold a setting, with all that is known about it."""
+def component(entry: Entry) -> Any:
+    """Make a component that can hold a setting, with all that is known about it.
+
+    Args:
+        entry: the setting.
+    Returns:
+        A Gradio component.
+    """
     info = entry.help + (
         f" ({', '.join(x for x in (entry.unit, entry.bounds) if x)})"
         * bool(entry.unit or entry.bounds)
@@ -122,8 +127,15 @@ def _as_text(entry: Entry) -> str:
     return "" if entry.value is None else str(entry.value)
 
 
-def _from_form(entry: Entry, value: Any) -> str:
-    """What stands in the component, as `override` takes it."""
+def from_form(entry: Entry, value: Any) -> str:
+    """What stands in a setting's component, as `override` takes it.
+
+    Args:
+        entry: the setting.
+        value: what the component holds.
+    Returns:
+        For example `adapter.rank=8`.
+    """
     if entry.control == "words":
         lines = [line.strip() for line in str(value or "").splitlines() if line.strip()]
         return entry.assignment(lines if lines or not entry.optional else None)
@@ -150,7 +162,7 @@ def _wire(desk: Desk, shown: Sequence[Shown]) -> None:
 
 def _take(entry: Entry, recipe: Recipe, value: Any) -> tuple[Any, Any]:
     try:
-        changed = recipe.override([_from_form(entry, value)])
+        changed = recipe.override([from_form(entry, value)])
     except SettingsError as error:
         return gr.skip(), gr.HTML(mistake(str(error)), visible=True)
     return (gr.skip() if changed == recipe else changed), gr.skip()
@@ -172,7 +184,7 @@ def _follow(desk: Desk, shown: Sequence[Shown]) -> None:
 
 
 def _value(entry: Entry) -> Any:
-    if entry.control in ("words", "numbers", "text"):
+    if entry.control in ("words", "numbers", "text", "tables"):
         return _as_text(entry)
     return bool(entry.value) if entry.control in ("toggle", "presence") else entry.value
 

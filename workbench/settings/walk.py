@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import tomlkit
 from pydantic.fields import FieldInfo
 
 from workbench.settings.base import Settings, as_dict
@@ -20,7 +21,9 @@ from workbench.settings.fields import (
     tag,
 )
 
-Control = Literal["choice", "toggle", "whole", "number", "text", "words", "numbers", "presence"]
+Control = Literal[
+    "choice", "toggle", "whole", "number", "text", "words", "numbers", "presence", "tables"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class Entry:
 
     Attributes:
         path: as `override` takes it, for example `data.subsets.0.trigger`.
-        control: what kind of value it has; `presence` is a group that may be absent as a whole.
+        control: what kind of value it has; `presence` is a group that may be absent as a whole,
+            `tables` a list of groups in one line of TOML.
         value: its plain value; None where it is absent.
         choices: what may be chosen; empty for free values.
         optional: whether it may be absent.
@@ -61,6 +65,8 @@ class Entry:
         Returns:
             For example `adapter.rank=8`.
         """
+        if self.control == "tables":
+            return f"{self.path}={value or '[]'}"
         if self.control == "presence":
             return f"{self.path}={'{}' if value else ABSENT}"
         if value is None or (value == "" and self.optional):
@@ -85,8 +91,9 @@ def walk(settings: Settings, prefix: str = "") -> Iterator[Entry]:
         kinds = tuple(kind for kind in map(tag, models(field.annotation)) if kind)
         if name == "kind":
             continue
-        if isinstance(value, tuple) and any(isinstance(one, Settings) for one in value):
-            for index, one in enumerate(value):
+        if is_list(field.annotation) and any(True for _ in models(field.annotation)):
+            yield _entry(path, field, "tables", inline(plain.get(name, [])))
+            for index, one in enumerate(value or ()):
                 yield from walk(one, f"{path}.{index}.")
         elif not any(True for _ in models(field.annotation)):
             shown = plain.get(name)
@@ -100,6 +107,21 @@ def walk(settings: Settings, prefix: str = "") -> Iterator[Entry]:
             yield from walk(value, f"{path}.")
         elif value is None:
             yield _entry(path, field, "presence", False)
+
+
+def inline(value: Any) -> str:
+    """Write plain data as TOML on one line.
+
+    Args:
+        value: nested plain data.
+    Returns:
+        For example `[{match = "unet.mid_block.*", rank = 4}]`.
+    """
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {inline(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(inline, value)) + "]"
+    return tomlkit.item(value).as_string()
 
 
 def _entry(

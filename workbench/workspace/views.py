@@ -145,11 +145,18 @@ def _plain(folder: Path) -> dict[str, object]:
 
 
 def _thinned(events: Sequence[Event]) -> list[Event]:
-    """Leave out every other of the earlier steps, as long as there are twice too many of them."""
-    kept: list[Event] = [event for event in events if not isinstance(event, Preparing)]
-    steps = [event for event in kept if isinstance(event, Progress)]
-    dropped: set[int] = set()
-    while len(steps) > 2 * MAX_POINTS + STEPS:
-        dropped |= {event.seq for event in steps[1:-STEPS:2]}
-        steps = [event for event in steps if event.seq not in dropped]
-    return [event for event in kept if event.seq not in dropped]
+    """Of a long run's earlier steps keep every second, fourth, eighth ..., evenly over the run."""
+    steps = [event.step for event in events if isinstance(event, Progress)]
+    stride = 1
+    while steps and steps[-1] > 2 * MAX_POINTS * stride:
+        stride *= 2
+    recent = steps[-STEPS:][0] if steps else 0
+    return [
+        event
+        for event in events
+        if not isinstance(event, Preparing | Progress)
+        or (
+            isinstance(event, Progress)
+            and (event.step >= recent or event.step % stride == 1 % stride)
+        )
+    ]
