@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from workbench.notebook.checking import check
 from workbench.notebook.environment import environment, few, short, tiny
 from workbench.notebook.lessons import Lesson, lesson
-from workbench.notebook.live import train, watch
+from workbench.notebook.live import train, train_all, watch
 from workbench.notebook.order import watch_names
-from workbench.notebook.shown import gallery, grid, pairs, show, table
+from workbench.notebook.shown import gallery, grid, pairs, samples, show, table
 from workbench.notebook.widgets import Range, ab_slider, explore
 
 __all__ = [
@@ -29,11 +29,13 @@ __all__ = [
     "gallery",
     "grid",
     "pairs",
+    "samples",
     "short",
     "show",
     "table",
     "tiny",
     "train",
+    "train_all",
     "watch",
     "work",
 ]

@@ -3,6 +3,7 @@
 import html
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image
 from workbench import launch, store
 from workbench.evaluation.experiment import differences
 from workbench.evaluation.page import duration
-from workbench.notebook.shown import Shown, grid
+from workbench.notebook.shown import Shown, grid, table
 from workbench.plots.inline import curve_svg
 from workbench.recipe import Recipe
 from workbench.records import history
@@ -49,13 +50,32 @@ def train(recipe: Recipe, *, again: bool = False) -> Run:
     Raises:
         Exception: whatever went wrong, after the cell has shown it.
     """
-    found = None if again else _earlier(recipe)
-    if found is None:
-        return watch(launch.start(recipe))
-    if found.state == "finished":
-        _draw(None, Live.of(found.folder).shown("complete since an earlier call"))
-        return Run(Recipe.load(found.folder / "recipe.toml"), found.folder)
-    return watch(launch.resume(found.folder))
+    return _train(recipe, Place(), again=again)
+
+
+def train_all(recipes: Mapping[str, Recipe]) -> dict[str, Run]:
+    """Train several recipes one after the other and watch them in one place.
+
+    Args:
+        recipes: name to recipe; each needs a name or an output folder of its own.
+    Returns:
+        Name to run, complete, as `train` returns it.
+    Raises:
+        Exception: whatever went wrong in one of them; the others before it are kept.
+    """
+    place, done, rows = Place(), {}, {}
+    for number, (name, recipe) in enumerate(recipes.items(), 1):
+        place.heading = f"{number} of {len(recipes)}, {name}"
+        done[name] = _train(recipe, place)
+        ended = Live.of(done[name].folder)
+        rows[name] = {
+            "steps": ended.steps[-1] if ended.steps else 0,
+            "stable loss": ended.gap and f"{ended.gap:+.1%}",
+            "seconds": ended.seconds,
+        }
+    place.heading = ""
+    place.show(table(rows, heading="run"))
+    return done
 
 
 def watch(run: Run) -> Run:
@@ -68,14 +88,65 @@ def watch(run: Run) -> Run:
     Raises:
         Exception: whatever went wrong, after the cell has shown it.
     """
-    live, handle, drawn = Live(run.folder), None, 0.0
+    return _watch(run, Place())
+
+
+class Place:
+    """One place in a cell, drawn anew; lines where there is no notebook.
+
+    Attributes:
+        heading: stands above whatever is shown.
+    """
+
+    def __init__(self) -> None:
+        self.heading = ""
+        self._handle: Any = None
+        self._drawn = 0.0
+
+    def show(self, shown: Shown) -> None:
+        """Put something in the place of what was shown.
+
+        Args:
+            shown: what to draw.
+        """
+        from IPython.core.getipython import get_ipython
+        from IPython.display import display
+
+        head = f"<b>{html.escape(self.heading)}</b>" if self.heading else ""
+        text = "\n".join(filter(None, (self.heading, shown.text)))
+        framed = Shown(f"<div>{head}{shown.markup}</div>", text)
+        if get_ipython() is None:
+            print(text.splitlines()[0], file=sys.stderr)
+        elif self._handle is None:
+            self._handle = display(framed, display_id=True)
+        else:
+            self._handle.update(framed)
+        self._drawn = time.monotonic()
+
+    @property
+    def is_old(self) -> bool:
+        """Whether what is shown may be drawn anew: pages that change too often flicker."""
+        return time.monotonic() - self._drawn > REDRAW_EVERY_S
+
+
+def _train(recipe: Recipe, place: Place, *, again: bool = False) -> Run:
+    found = None if again else _earlier(recipe)
+    if found is None:
+        return _watch(launch.start(recipe), place)
+    if found.state == "finished":
+        place.show(Live.of(found.folder).shown("complete since an earlier call"))
+        return Run(Recipe.load(found.folder / "recipe.toml"), found.folder)
+    return _watch(launch.resume(found.folder), place)
+
+
+def _watch(run: Run, place: Place) -> Run:
+    live = Live(run.folder)
     try:
         for event in run.train():
-            weighty = live.add(event)
-            if weighty or time.monotonic() - drawn > REDRAW_EVERY_S:
-                handle, drawn = _draw(handle, live.shown()), time.monotonic()
+            if live.add(event) or place.is_old:
+                place.show(live.shown())
     finally:
-        _draw(handle, live.shown())
+        place.show(live.shown())
     return run
 
 
@@ -84,11 +155,17 @@ class Live:
 
     Args:
         folder: the run folder, where samples lie.
+
+    Attributes:
+        gap: latest stable loss on training pictures, as change against the base.
+        seconds: that the run's processes have lived.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.total_steps, self.status = 0, "loading"
+        self.gap: float | None = None
+        self.seconds = 0.0
         self.steps: list[int] = []
         self.losses: list[float] = []
         self.pictures: dict[str, dict[str, Image.Image]] = {}
@@ -118,6 +195,7 @@ class Live:
         Returns:
             Whether it is worth showing at once.
         """
+        self.seconds = max(self.seconds, event.elapsed_s)
         match event:
             case Started() | Resumed():
                 self.total_steps = event.total_steps
@@ -126,9 +204,10 @@ class Live:
             case Progress():
                 self._step(event)
             case Validated() if event.base_loss:
-                gap = f"{event.loss / event.base_loss - 1:+.1%}"
+                gap = event.loss / event.base_loss - 1
                 which = "training" if event.split == "train" else "held-out"
-                self.status = f"stable loss on {which} pictures: {gap} against the base"
+                self.gap = gap if which == "training" else self.gap
+                self.status = f"stable loss on {which} pictures: {gap:+.1%} against the base"
             case Sampled():
                 self._sampled(event)
             case _:
@@ -211,17 +290,3 @@ def _earlier(recipe: Recipe) -> history.Summary | None:
         if whole and same.name == recipe.name and not differences(same, recipe):
             return found
     return None
-
-
-def _draw(handle: Any, shown: Shown) -> Any:
-    """Show it, or put it in the place of what was shown; as lines where there is no notebook."""
-    from IPython.core.getipython import get_ipython
-    from IPython.display import display
-
-    if get_ipython() is None:
-        print(shown.text.splitlines()[0], file=sys.stderr)
-        return None
-    if handle is None:
-        return display(shown, display_id=True)
-    handle.update(shown)
-    return handle

@@ -2,10 +2,12 @@
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from workbench.evaluation.compare import drawn_pictures
 from workbench.evaluation.page import data_uri
 from workbench.evaluation.results import Pair
 
@@ -78,6 +80,27 @@ def pairs(found: Iterable[Pair], *, width_px: int = 144) -> Shown:
     base = [(one.prompt, one.base) for one in every]
     trained = [(one.prompt, one.trained) for one in every]
     return grid({"base": base, "trained": trained}, width_px=width_px)
+
+
+def samples(
+    folder: str | Path, *, base: bool = False, seed: int | None = None
+) -> list[tuple[str, Image.Image]]:
+    """Load what a run drew of its sample prompts at its end, or what its base drew of them.
+
+    Args:
+        folder: the run folder.
+        base: the base's pictures instead.
+        seed: of the pictures; None takes those of all seeds.
+    Returns:
+        Pairs of prompt and picture, prompt by prompt.
+    """
+    wanted = 0.0 if base else 1.0
+    found = drawn_pictures(Path(folder)).items()
+    return [
+        (prompt, picture)
+        for (prompt, own, strength), picture in found
+        if strength == wanted and seed in (None, own)
+    ]
 
 
 def table(rows: Mapping[str, Mapping[str, Any]], *, heading: str = "") -> Shown:
