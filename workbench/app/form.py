@@ -37,13 +37,24 @@ def form(desk: Desk, chosen: Chooser) -> None:
         desk: the desk.
         chosen: picks the settings; those of a kind that is chosen later are picked as well.
     """
+    beat = _beat(desk)
 
     # The settings themselves change with a choice of kinds, and only then is the form made anew.
     @gr.render(inputs=desk.recipe, triggers=[desk.structure.change], **_RENDER)
     def show(recipe: Recipe) -> None:
         shown = _arrange([entry for entry in walk(recipe) if chosen(entry)])
         _wire(desk, shown)
-        _follow(desk, shown)
+        _follow(desk, shown, beat)
+
+
+def _beat(desk: Desk) -> gr.State:
+    """Changes with the recipe, and one render alone may listen to it.
+
+    Gradio 6.31 forgets all other listeners of an event once a render listens to it as well.
+    """
+    beat = gr.State(0)
+    desk.recipe.change(lambda count: count + 1, beat, beat, **QUIETLY)
+    return beat
 
 
 _WIDE = ("words", "text", "tables")
@@ -89,12 +100,14 @@ def component(entry: Entry) -> Any:
         * bool(entry.unit or entry.bounds)
     )
     common = {"label": _name(entry.path), "info": info, "key": entry.path, "min_width": 140}
-    if entry.control in ("toggle", "presence"):
+    if entry.control == "presence" or (entry.control == "toggle" and not entry.optional):
         return gr.Checkbox(value=bool(entry.value), **common)
-    if entry.control == "choice":
-        among = [(str(choice), choice) for choice in entry.choices]
+    if entry.control in ("choice", "toggle"):
+        among: list[tuple[str, Any]] = [(str(choice), choice) for choice in entry.choices]
+        if entry.control == "toggle":  # left to the rest of the recipe, or decided
+            among = [(text("form_yes"), True), (text("form_no"), False)]
         if entry.optional:
-            among.insert(0, (text("page_automatic"), None))  # type: ignore[arg-type]
+            among.insert(0, (text("page_automatic"), None))
         return gr.Dropdown(among, value=entry.value, **common)
     if entry.control in ("whole", "number"):
         return gr.Number(
@@ -168,7 +181,7 @@ def _take(entry: Entry, recipe: Recipe, value: Any) -> tuple[Any, Any]:
     return (gr.skip() if changed == recipe else changed), gr.skip()
 
 
-def _follow(desk: Desk, shown: Sequence[Shown]) -> None:
+def _follow(desk: Desk, shown: Sequence[Shown], beat: gr.State) -> None:
     """Show what another tab changed, and what the checks find, below the settings."""
     components = [one.component for one in shown]
     below = [one.below for one in shown]
@@ -180,13 +193,13 @@ def _follow(desk: Desk, shown: Sequence[Shown]) -> None:
         return values + [gr.HTML(x, visible=bool(x)) for x in said]
 
     if shown:
-        desk.recipe.change(look, desk.recipe, components + below, **QUIETLY)
+        beat.change(look, desk.recipe, components + below, **QUIETLY)
 
 
 def _value(entry: Entry) -> Any:
     if entry.control in ("words", "numbers", "text", "tables"):
         return _as_text(entry)
-    return bool(entry.value) if entry.control in ("toggle", "presence") else entry.value
+    return bool(entry.value) if entry.control == "presence" else entry.value
 
 
 def _by_setting(found: Sequence[Finding], paths: Sequence[str]) -> list[str]:
@@ -239,6 +252,7 @@ def every_setting(desk: Desk) -> None:
         gr.Markdown(label("form_all_help"), elem_classes="lead")
         sections = [name for name in Recipe.model_fields if name not in ("name",)]
         section = gr.Dropdown(sections, value="adapter", label=label("form_section"))
+        beat = _beat(desk)
 
         @gr.render(
             inputs=[desk.recipe, section],
@@ -249,4 +263,4 @@ def every_setting(desk: Desk) -> None:
             entries = [e for e in walk(recipe) if e.path.split(".")[0] == name]
             shown = _arrange(entries)
             _wire(desk, shown)
-            _follow(desk, shown)
+            _follow(desk, shown, beat)
