@@ -85,15 +85,17 @@ class Served:
     share_url: str | None
     page: "gr.Blocks" = field(repr=False)
 
-    def close(self) -> None:
-        """Stop at once: open pages are not waited for."""
+    def hang_up(self) -> None:
+        """End the public link, whose program would live on."""
         from gradio import tunneling
 
         for tunnel in tunneling.CURRENT_TUNNELS:
             with contextlib.suppress(OSError):
                 tunnel.kill()
-        if self.page.server is not None:
-            self.page.server.force_exit = True
+
+    def close(self) -> None:
+        """Stop, when open pages have been told; that takes up to 5 s."""
+        self.hang_up()
         self.page.close(verbose=False)
 
 
