@@ -1,9 +1,16 @@
-"""The server around a page as light as it can be, in the process of the tests."""
+"""The server around a light page in the process of the tests, and the real app as its own."""
 
 import contextlib
 import os
+import queue
+import signal
 import socket
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +21,7 @@ from workbench.app.server import Door, Served, serve
 from workbench.workspace.folders import Workspace
 
 MAX_UPLOAD_BYTES = 1 << 20
+START_S = 120.0  # on a machine that does other work too
 ACCOUNT = Account("ann", "correct horse battery")
 
 
@@ -66,3 +74,54 @@ def visitor(served: Served, account: Account | None = None) -> Iterator[httpx.Cl
             given = {"username": account.user, "password": account.password}
             assert client.post("/login", data=given).status_code == 200
         yield client
+
+
+@dataclass
+class App:
+    """A running `workbench app`.
+
+    Attributes:
+        url: where.
+        workspace: its folder.
+        lines: what it has printed.
+    """
+
+    url: str
+    workspace: Path
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Send a signal and wait for the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+def start_app(workspace: Path, *arguments: str, **environment: str) -> App:
+    """Start the app; returns once it has said that it is there."""
+    port = free_port()
+    command = [sys.executable, "-m", "workbench", "app", str(workspace), "--no-browser"]
+    process = subprocess.Popen(
+        [*command, "--port", str(port), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+        start_new_session=True,
+    )
+    app = App(f"http://127.0.0.1:{port}", workspace, process)
+    said: queue.Queue[str | None] = queue.Queue()
+    threading.Thread(target=_listen, args=(app, said), daemon=True).start()
+    end = time.monotonic() + START_S
+    while (line := said.get(timeout=max(0.1, end - time.monotonic()))) is not None:
+        if line.startswith("Ctrl-C"):
+            return app
+    raise AssertionError("the app ended: " + "".join(app.lines))
+
+
+def _listen(app: App, said: "queue.Queue[str | None]") -> None:
+    assert app.process.stdout is not None
+    for line in app.process.stdout:
+        app.lines.append(line)
+        said.put(line)
+    said.put(None)

@@ -198,9 +198,7 @@ def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(tmp_path: Path):
     assert ACCOUNT.user not in name.text
 
 
-def test_a_forged_sender_is_no_way_round_the_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_forged_sender_is_no_way_round_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("workbench.app.security.FIRST_DELAY_S", 0.001)
     with serving(tmp_path, account=ACCOUNT) as served, visitor(served) as client:
         wrong = {"username": ACCOUNT.user, "password": "wrong horse"}
