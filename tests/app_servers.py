@@ -113,10 +113,13 @@ def start_app(workspace: Path, *arguments: str, **environment: str) -> App:
     said: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_listen, args=(app, said), daemon=True).start()
     end = time.monotonic() + START_S
-    while (line := said.get(timeout=max(0.1, end - time.monotonic()))) is not None:
-        if line.startswith("Ctrl-C"):
-            return app
-    raise AssertionError("the app ended: " + "".join(app.lines))
+    try:
+        while (line := said.get(timeout=max(0.1, end - time.monotonic()))) is not None:
+            if line.startswith("Ctrl-C"):
+                return app
+    except queue.Empty:
+        process.kill()
+    raise AssertionError(f"the app did not start in {START_S:.0f} s: " + "".join(app.lines))
 
 
 def _listen(app: App, said: "queue.Queue[str | None]") -> None:

@@ -209,6 +209,21 @@ def test_a_forged_sender_is_no_way_round_the_limit(tmp_path: Path, monkeypatch: 
     assert codes[-1].status_code == 429
 
 
+def test_a_proxy_that_was_announced_is_believed_about_its_visitors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("workbench.app.security.FIRST_DELAY_S", 0.001)
+    wrong = {"username": ACCOUNT.user, "password": "wrong horse"}
+
+    def tries(client: httpx.Client, sender: str) -> int:
+        return client.post("/login", data=wrong, headers={"X-Forwarded-For": sender}).status_code
+
+    with serving(tmp_path, root_path="/lora", account=ACCOUNT) as served, visitor(served) as client:
+        one = [tries(client, "203.0.113.1") for _ in range(6)]
+        other = tries(client, "203.0.113.2")
+    assert (one[-1], other) == (429, 400)
+
+
 def test_a_login_is_short(guest: httpx.Client):
     given = {"username": "ann", "password": "x" * 10_000}
     assert guest.post("/login", data=given).status_code == 413

@@ -215,6 +215,8 @@ def _settle_environment(workspace: Workspace, *, behind_proxy: bool) -> None:
         GRADIO_EXAMPLES_CACHE=str(cache / "examples"),
         HF_HUB_DISABLE_TELEMETRY="1",
     )
+    # Trainings take the same caches: what a page has encoded need not be encoded again.
+    os.environ.setdefault("WORKBENCH_HOME", str(workspace.root))
     if not behind_proxy:  # nobody then may say in whose name he asks
         os.environ["FORWARDED_ALLOW_IPS"] = ""
     for name in ("NO_PROXY", "no_proxy"):  # Gradio asks itself whether it is up

@@ -72,8 +72,9 @@ def app(
     from workbench.app.server import Door, serve
     from workbench.workspace.folders import Workspace
     from workbench.workspace.hooks import Hooks
+    from workbench.workspace.spawning import ensure_worker
 
-    Hooks(webhook, on_finish)  # refuses what would fail after hours of training
+    hooks = Hooks(webhook, on_finish)  # refuses what would fail after hours of training
     place = Workspace(workspace)
     door = Door(
         host="0.0.0.0" if listen else "127.0.0.1",
@@ -98,6 +99,7 @@ def app(
         return build(place, options)
 
     served = serve(make, place, door=door, max_upload_bytes=max_upload_bytes)
+    ensure_worker(place, hooks)  # something may have been queued when the machine went down
     _announce(served, door, place, chosen=bool(auth or auth_file))
     if not no_browser and not door.open_to_others and _has_browser():
         webbrowser.open(served.url)
