@@ -83,9 +83,19 @@ def test_a_scene_shows_the_latents_under_one_draw(monkeypatch):
     scene = noise.Scene(family, Image.new("RGB", (32, 16), "#ff0000"))
     shown = scene.under(Gaussian(), seed=3)
     assert list(shown)[-1] == "t = 999" and shown["t = 999"].shape == (2, 4, 3)
+    assert list(scene.under(Gaussian(), seed=3, timesteps=[40])) == ["t = 40"]
+    scene.under(Gaussian(), seed=3)
     drawn = (family.latents[-1] - 0.005**0.5 * scene.latents[0]) / 0.995**0.5
     t = torch.tensor(noise.TIMESTEPS[:1])
     first, _ = corrupt(
         scene.latents, drawn[None], t, alphas_cumprod=family.alphas_cumprod, prediction="epsilon"
     )
     assert torch.allclose(first[0], family.latents[0], atol=1e-5)
+
+
+def test_a_study_draws_as_many_as_it_is_asked_for():
+    assert len(noise.study("white", Gaussian(), num_samples=5).drawn) == 8
+    few = noise.study("white", Gaussian(), num_samples=4)
+    names = [name for name, _ in noise_page.panels(few, side_px=64)]
+    assert names == ["field", "log power", "phase"]
+    assert {picture.size for _, picture in noise_page.panels(few, side_px=64)} == {(64, 64)}

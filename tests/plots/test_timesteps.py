@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from workbench.plots.timesteps import emphasis, recent_losses
+from workbench.plots.timesteps import emphasis, recent_losses, signal
 
 
 def test_emphasis_is_relative_to_plain_training() -> None:
@@ -23,3 +23,11 @@ def test_recent_losses_fade_with_few_samples() -> None:
     assert bars.marker.opacity == pytest.approx((1.0, 0.415))
     json.loads(figure.to_json())
     assert not recent_losses([], [], []).data[0].x
+
+
+def test_what_is_left_of_the_picture_has_a_mark_and_no_place_for_nothing() -> None:
+    curve, mark = signal([1000.0, 1.0, 0.01, 0.0], marked=2).data
+    assert list(curve.y) == [1000.0, 1.0, 0.01, None]
+    assert (list(mark.x), list(mark.y)) == ([2], [0.01])
+    assert len(signal([2.0, 1.0]).data) == 1
+    json.loads(signal([1.0, 0.0], marked=1).to_json())

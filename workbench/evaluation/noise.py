@@ -1,6 +1,6 @@
 """What a noise is like: drawn, measured, held against what was published, added to a picture."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from workbench.diffusion.noise.reference import REFERENCES, Reference
 from workbench.diffusion.targets import corrupt
 
 if TYPE_CHECKING:
-    from workbench.models.family import Family
+    from workbench.models.family import BaseSettings, Family
 
 SIDE_PX = 64  # of the latents that the published numbers were measured on
 NUM_SAMPLES, BATCH_SIZE, CHANNELS = 128, 4, 4
@@ -102,41 +102,45 @@ class Scene:
             self.latents = family.encode_pixels(pixels.to(family.device) / 127.5 - 1)[0]
 
     @torch.no_grad()
-    def under(self, noise: Noise, *, seed: int = 0) -> dict[str, np.ndarray]:
+    def under(
+        self, noise: Noise, *, seed: int = 0, timesteps: Sequence[int] = TIMESTEPS
+    ) -> dict[str, np.ndarray]:
         """Noise the picture to several timesteps, with one draw, and decode it.
 
         Args:
             noise: what is added.
             seed: of the draw.
+            timesteps: in [0, 1000).
         Returns:
             Label to picture (H, W, 3), uint8.
         """
         drawn = noise.draw(self.latents, seeds.generator(seed, "noise"))
-        count = len(TIMESTEPS)
+        count = len(timesteps)
         noisy, _ = corrupt(
             self.latents.expand(count, -1, -1, -1),
             drawn.expand(count, -1, -1, -1),
-            torch.tensor(TIMESTEPS),
+            torch.tensor(timesteps),
             alphas_cumprod=self.family.alphas_cumprod,
             prediction="epsilon",
         )
         pixels = (self.family.decode(noisy) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
-        return {f"t = {t}": one.numpy() for t, one in zip(TIMESTEPS, pixels, strict=True)}
+        return {f"t = {t}": one.numpy() for t, one in zip(timesteps, pixels, strict=True)}
 
 
-def open_scene(base: str = "critters") -> Scene:
+def open_scene(base: "str | BaseSettings" = "critters", *, side_px: int = PICTURE_PX) -> Scene:
     """Take a drawn critter as the picture, and a base model's autoencoder.
 
     Args:
-        base: as `base.path` in a recipe.
+        base: as `base.path` in a recipe, or the whole section.
+        side_px: of the picture; a multiple of 16.
     Returns:
         The scene.
     """
     from workbench.critters.draw import world
     from workbench.models.family import BaseSettings, load
 
-    picture, _ = world(0, 3, sizes=((PICTURE_PX, PICTURE_PX),))
-    return Scene(load(BaseSettings(path=base)), picture)
+    picture, _ = world(0, 3, sizes=((side_px, side_px),))
+    return Scene(load(BaseSettings(path=base) if isinstance(base, str) else base), picture)
 
 
 def everything() -> dict[str, Noise]:
@@ -148,7 +152,14 @@ def everything() -> dict[str, Noise]:
     return {**{reference.name: reference.noise for reference in REFERENCES}, **OURS}
 
 
-def study(name: str, noise: Noise, *, scene: Scene | None = None, seed: int = 0) -> Study:
+def study(
+    name: str,
+    noise: Noise,
+    *,
+    scene: Scene | None = None,
+    seed: int = 0,
+    num_samples: int | None = None,
+) -> Study:
     """Draw a noise many times, in batches of four as a training run does.
 
     Args:
@@ -156,12 +167,14 @@ def study(name: str, noise: Noise, *, scene: Scene | None = None, seed: int = 0)
         noise: the noise.
         scene: shows what it does to a picture; None leaves that out.
         seed: of the draws.
+        num_samples: how many are drawn, rounded up to whole batches; 128 by default.
     Returns:
         The study; numbers are measured when they are asked for.
     """
     generator = seeds.generator(seed, "noise")
     like = torch.zeros(BATCH_SIZE, CHANNELS, SIDE_PX, SIDE_PX)
-    drawn = torch.cat([noise.draw(like, generator) for _ in range(NUM_SAMPLES // BATCH_SIZE)])
+    num_batches = -(-(num_samples or NUM_SAMPLES) // BATCH_SIZE)
+    drawn = torch.cat([noise.draw(like, generator) for _ in range(num_batches)])
     known = {r.name: r for r in REFERENCES if r.noise == noise}
     pictures = scene.under(noise, seed=seed) if scene else {}
     return Study(name, noise, drawn, known.get(name), pictures)

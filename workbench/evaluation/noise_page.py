@@ -86,7 +86,7 @@ def sheet(one: Study) -> Image.Image:
         (f"field, channel {k}", sheets.paint(x, limits=limits, colours=colours))
         for k, x in enumerate(one.drawn[0].numpy())
     ]
-    rows = [sheets.Row("", "", [*fields[:3], *_spectra(one)])]
+    rows = [sheets.Row("", "", [*fields[:3], *panels(one)[1:], _curve(one)])]
     if one.pictures:
         shown = [(label, Image.fromarray(x)) for label, x in one.pictures.items()]
         rows.append(sheets.Row("", "", shown))
@@ -101,13 +101,11 @@ def overview(studies: Sequence[Study]) -> Image.Image:
     Returns:
         RGB picture.
     """
-    limits, colours = (-plots.FIELD_LIMIT, plots.FIELD_LIMIT), plots.FIELD_COLOURS
     rows = []
     for one in studies:
-        field = sheets.paint(one.drawn[0, 0].numpy(), limits=limits, colours=colours)
         labels = [label for k, label in enumerate(one.pictures) if k in (1, 3, 4)]
         shown = [(label, Image.fromarray(one.pictures[label])) for label in labels]
-        rows.append(sheets.Row(one.name, one.choice, [("field", field), *_spectra(one), *shown]))
+        rows.append(sheets.Row(one.name, one.choice, [*panels(one), _curve(one), *shown]))
     return sheets.contact_sheet(rows)
 
 
@@ -173,17 +171,32 @@ def published(one: Study) -> list[str]:
     return _shown([*known.powers, known.mean_variance, *known.correlations])
 
 
-def _spectra(one: Study) -> list[tuple[str, Image.Image]]:
+def panels(one: Study, *, side_px: int = sheets.PANEL_PX) -> list[tuple[str, Image.Image]]:
+    """Paint a noise: its first field, how strong each frequency is, and the phases.
+
+    Args:
+        one: its study.
+        side_px: of each picture.
+    Returns:
+        Caption and picture of each.
+    """
     with np.errstate(divide="ignore"):
         decades = np.log10(np.fft.fftshift(one.power))
-    limits = plots.POWER_DECADES
-    power = sheets.paint(decades, limits=limits, colours=plots.POWER_COLOURS)
-    phase = sheets.paint(
-        np.fft.fftshift(one.phase), limits=(-np.pi, np.pi), colours=plots.PHASE_COLOURS
+    limit = plots.FIELD_LIMIT
+    painted = (
+        ("field", one.drawn[0, 0].numpy(), (-limit, limit), plots.FIELD_COLOURS),
+        ("log power", decades, plots.POWER_DECADES, plots.POWER_COLOURS),
+        ("phase", np.fft.fftshift(one.phase), (-np.pi, np.pi), plots.PHASE_COLOURS),
     )
-    curve = sheets.curve(one.radial.tolist(), limits=limits, points=one.rings)
-    rings = "power by frequency" + (", rings: published" if one.rings else "")
-    return [("log power", power), ("phase", phase), (rings, curve)]
+    return [
+        (name, sheets.paint(values, limits=limits, colours=colours, side_px=side_px))
+        for name, values, limits, colours in painted
+    ]
+
+
+def _curve(one: Study) -> tuple[str, Image.Image]:
+    curve = sheets.curve(one.radial.tolist(), limits=plots.POWER_DECADES, points=one.rings)
+    return "power by frequency" + (", rings: published" if one.rings else ""), curve
 
 
 def _numbers(found: spectra.Summary) -> dict[str, float]:

@@ -1,5 +1,6 @@
-"""Timesteps: how often each is drawn, how much it counts, and how well it goes."""
+"""Timesteps: how noisy each is, how often it is drawn, how much it counts, how well it goes."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,45 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 Numbers = Sequence[float]
+
+
+def signal(snr: Numbers, *, marked: int | None = None) -> "Figure":
+    """Draw how much of the picture is left at each timestep.
+
+    Args:
+        snr: signal-to-noise ratio of each timestep, >= 0; 0 (noise alone) has no place on the axis.
+        marked: a timestep to mark.
+    Returns:
+        The figure; the dotted line is as much noise as picture.
+    """
+    figure = new_figure(
+        title="How much of the picture is left",
+        x="timestep, from clean to noise",
+        y="signal-to-noise ratio",
+        log_y=True,
+    )
+    keep = thin(len(snr))
+    figure.add_scatter(
+        x=keep,
+        y=[snr[i] if snr[i] > 0 else None for i in keep],
+        name="signal to noise",
+        showlegend=False,
+        line={"color": COLOURS["trained"], "width": 2.5},
+        hovertemplate="%{y:.3g}",
+    )
+    figure.add_hline(y=1, line={"color": COLOURS["base"], "width": 1.5, "dash": "dot"})
+    if marked is not None:
+        figure.add_scatter(
+            x=[marked],
+            y=[snr[marked] if snr[marked] > 0 else None],
+            mode="markers",
+            showlegend=False,
+            marker={"color": COLOURS["held out"], "size": 11},
+            hovertemplate="here<extra></extra>",
+        )
+    lowest = min((value for value in snr if value > 0), default=1e-3)
+    figure.update_yaxes(dtick=1, range=[math.log10(max(lowest, 1e-5)) - 0.2, 4])
+    return figure
 
 
 def emphasis(*, density: Numbers, weights: Numbers) -> "Figure":
