@@ -75,13 +75,13 @@ def app(
     from workbench.workspace.spawning import ensure_worker
 
     hooks = Hooks(webhook, on_finish)  # refuses what would fail after hours of training
-    place = Workspace(workspace)
+    place, account = Workspace(workspace), _account(auth, auth_file)
     door = Door(
         host="0.0.0.0" if listen else "127.0.0.1",
         port=port,
         share=share,
         root_path=root_path,
-        account=_account(auth, auth_file),
+        account=account,
     )
     max_upload_bytes = int(max_upload_gib * 2**30)
 
@@ -100,7 +100,7 @@ def app(
 
     served = serve(make, place, door=door, max_upload_bytes=max_upload_bytes)
     ensure_worker(place, hooks)  # something may have been queued when the machine went down
-    _announce(served, door, place, chosen=bool(auth or auth_file))
+    _announce(served, door, place, chosen=account is not None)
     if not no_browser and not door.open_to_others and _has_browser():
         webbrowser.open(served.url)
     _stay(served, place)
