@@ -207,6 +207,11 @@ CASES: dict[str, Case] = {
         "data.subsets.1.is_prior=true",
         good="data.subsets.0.trigger=zib",
     ),
+    "prior_unmarked": case(
+        "data.subsets.0.trigger=zib",
+        "data.subsets.1.path=photos/reg_dog",
+        good="data.subsets.1.is_prior=true",
+    ),
     "prior_heavy": case(
         "data.subsets.1.is_prior=true",
         "data.subsets.1.loss_weight=5",

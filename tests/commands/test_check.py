@@ -57,7 +57,7 @@ def test_what_a_run_will_need(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         yield
 
     monkeypatch.setattr(preflight, "preflight", quick)
-    assert run("check", "critters", "--measure", "--price", "0.80") == 0
+    assert run("check", "critters", "--measure", "--price-per-hour", "0.80") == 0
     said = capsys.readouterr().out
     assert "Measured on GPU: batches of 4 at 128 x 160, the heaviest" in said
     assert "peak memory    6 GiB of 24 GiB (step 5 GiB, samples 6 GiB)" in said

@@ -1,7 +1,13 @@
 """Masks, and pictures that keep the prior."""
 
+import re
+from pathlib import PurePath
+
 from workbench.checks.rules import Facts, Found, applies, rule
 from workbench.recipe import Recipe
+
+# A whole word of a folder's name.
+_PRIOR_NAME = re.compile(r"(?<![^\W_])(regs?|regulari[sz]ation|priors?)(?![^\W_])", re.IGNORECASE)
 
 
 @rule(
@@ -89,6 +95,28 @@ def prior_without_trigger(recipe: Recipe, facts: Facts) -> Found:
     prior = len(own) < len(recipe.data.subsets)
     kept = recipe.data.captions.keep_tokens > 0  # the captions bring a trigger along
     return applies(prior and own and not kept and not any(s.trigger for s in own))
+
+
+@rule(
+    "warn",
+    "data.subsets.{index}.is_prior",
+    reason="{name} has no trigger beside a concept that has one, and its name says prior pictures: "
+    "as it stands, some are held out and they count as the concept in the stable loss",
+    fix="set data.subsets.{index}.is_prior=true",
+    source="kohya's reg folders; Ruiz et al. 2022, arXiv 2208.12242, section 3.3",
+)
+def prior_unmarked(recipe: Recipe, facts: Facts) -> Found:
+    """A folder called reg or prior without a trigger, not marked as prior pictures."""
+    subsets = recipe.data.subsets
+    if not any(subset.trigger for subset in subsets):
+        return None
+    for index, subset in enumerate(subsets):
+        name = PurePath(subset.path).stem
+        if subset.trigger or subset.is_prior or subset.path.startswith("critters:"):
+            continue
+        if _PRIOR_NAME.search(name):
+            return applies(True, index=index, name=name)
+    return None
 
 
 @rule(

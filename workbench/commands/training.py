@@ -81,8 +81,8 @@ def check(
         bool,
         typer.Option("--measure", help="do one step, samples and a save, and say what it takes."),
     ] = False,
-    price: Annotated[
-        float | None, typer.Option(min=0, help="of this machine an hour; --measure says the cost.")
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="of this machine; --measure then says the cost.")
     ] = None,
 ) -> None:
     """Read a recipe's settings and pictures and name their pitfalls, without training."""
@@ -93,10 +93,10 @@ def check(
     show_findings(findings)
     if any(finding.stops for finding in findings):
         raise typer.Exit(2)
-    if measure or price is not None:
+    if measure or price_per_hour is not None:
         from workbench.commands.preflight import show_preflight
 
-        show_preflight(chosen, price)
+        show_preflight(chosen, price_per_hour)
     if batches is not None:
         from workbench.commands.preview import show_batches
 
