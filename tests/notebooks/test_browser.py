@@ -1,0 +1,145 @@
+"""Lessons in JupyterLab in a real browser: cells run, controls move, figures are drawn."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notebooks import reading
+
+pytest.importorskip("playwright")
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+LESSONS = [path for path in reading.TUTORIALS if path.name[:2] in ("00", "02", "03")]
+WAIT_MS = 600_000
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A JupyterLab of its own on a free port, with copies of the lessons; yields its address."""
+    place = tmp_path_factory.mktemp("lab")
+    (place / "tutorials").mkdir()
+    for path in LESSONS:
+        shutil.copy(path, place / "tutorials")
+    settings = {
+        "WORKBENCH_TINY": "1",
+        "WORKBENCH_HOME": str(place / "home"),
+        "PYTHONPATH": str(reading.ROOT),
+        "HF_HUB_OFFLINE": "1",
+        **{f"JUPYTER_{name}_DIR": str(place / name.lower()) for name in ("CONFIG", "RUNTIME")},
+    }
+    port = _free_port()
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"]
+    command += [f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token="]
+    command += ["--allow-root", f"--ServerApp.root_dir={place}", "--LabApp.news_url="]
+    with (place / "log").open("wb") as log:
+        server = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait_for(address + "/api", server, place / "log")
+            yield address
+        finally:
+            server.terminate()
+            server.wait(timeout=60)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def _wait_for(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    for _ in range(240):
+        assert server.poll() is None, log.read_text()[-2000:]
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+        except (urllib.error.URLError, TimeoutError):
+            time.sleep(0.5)
+        else:
+            return
+    raise AssertionError(f"JupyterLab does not answer: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    found = browser.new_page(viewport={"width": 1280, "height": 1600})
+    found.set_default_timeout(WAIT_MS)
+    yield found
+    found.close()
+
+
+def _open_and_run(page: Any, lab: str, path: Path) -> None:
+    """Open a lesson by itself, run all its cells, and wait for the last one."""
+    page.goto(f"{lab}/doc/tree/tutorials/{path.name}?reset")
+    # Cells far below are put on the page only when they come near: show all of them.
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+    page.click(".jp-Notebook .jp-CodeCell >> nth=0")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.wait_for_function(
+        """() => {
+            const app = window.jupyterapp || window.jupyterlab;
+            const model = app.shell.currentWidget.content.model;
+            const cells = [...model.cells].filter(c => c.type === 'code');
+            return cells.every(c => c.executionCount !== null);
+        }"""
+    )
+
+
+def _errors(page: Any) -> list[str]:
+    return page.evaluate(
+        """() => {
+            const app = window.jupyterapp || window.jupyterlab;
+            const model = app.shell.currentWidget.content.model;
+            return [...model.cells].filter(c => c.type === 'code').flatMap(c =>
+                c.sharedModel.outputs.filter(o => o.output_type === 'error').map(o => o.evalue));
+        }"""
+    )
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_runs_with_its_controls(path: Path, page: Any, lab: str, tmp_path: Path) -> None:
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    _open_and_run(page, lab, path)
+    assert _errors(page) == []
+    dropdown = page.locator(".widget-dropdown select").first
+    dropdown.scroll_into_view_if_needed()
+    box = page.locator(".widget-vbox").filter(has=dropdown).first
+    before = _drawn(box)
+    dropdown.select_option(index=1)
+    page.wait_for_function(
+        "([box, before]) => box.querySelector('.jp-OutputArea')?.innerHTML !== before",
+        arg=[box.element_handle(), before],
+    )
+    assert _drawn(box), "what the control changed is drawn"
+    page.screenshot(path=tmp_path / f"{path.stem}.png")
+    assert complaints == []
+
+
+def _drawn(box: Any) -> str:
+    return box.evaluate("box => box.querySelector('.jp-OutputArea')?.innerHTML ?? ''")
