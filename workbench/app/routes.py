@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from workbench.app import uploading
 from workbench.store import FileRefused
 from workbench.workspace.folders import Workspace
 
@@ -20,11 +21,12 @@ REPORT = "report.html"
 SANDBOX = "frame-ancestors 'self'; sandbox allow-scripts allow-downloads allow-popups"
 
 
-def routes(workspace: Workspace) -> list[Route]:
+def routes(workspace: Workspace, *, max_upload_bytes: int) -> list[Route]:
     """Make the addresses.
 
     Args:
         workspace: where runs lie.
+        max_upload_bytes: of one file that is sent here.
     Returns:
         Routes, which belong before Gradio's.
     """
@@ -36,7 +38,10 @@ def routes(workspace: Workspace) -> list[Route]:
         except (FileRefused, FileNotFoundError):
             return JSONResponse({"detail": "Not Found"}, 404)
 
-    return [Route("/workbench/file/{run}/{name:path}", fetch, methods=["GET"])]
+    return [
+        Route("/workbench/file/{run}/{name:path}", fetch, methods=["GET"]),
+        *uploading.routes(workspace, max_bytes=max_upload_bytes),
+    ]
 
 
 def file_of_run(workspace: Workspace, run: str, name: str) -> FileResponse:

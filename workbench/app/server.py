@@ -168,7 +168,7 @@ def serve(
         i18n=translations(),
         app_kwargs={
             "middleware": [gate],
-            "routes": routes.routes(workspace),
+            "routes": routes.routes(workspace, max_upload_bytes=max_upload_bytes),
         },
     )
     if page.share_url:

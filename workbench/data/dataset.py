@@ -239,7 +239,7 @@ class Dataset:
         return self._vary(self.records[index], rng, step=step)
 
     def _vary(self, record: Record, rng: random.Random, *, step: int) -> str:
-        trigger, word = self._words(record)
+        trigger, word = self.words(record)
         return vary(
             record.caption,
             self.settings.captions,
@@ -249,7 +249,7 @@ class Dataset:
             step=step,
         )
 
-    def _words(self, record: Record) -> tuple[str | None, str | None]:
+    def words(self, record: Record) -> tuple[str | None, str | None]:
         """Trigger and class word put before a caption; that of a prior picture stands alone."""
         subset = self._subset(record)
         if not subset.is_prior:
@@ -267,7 +267,7 @@ class Dataset:
         record = self.records[index]
         varied = self.settings.captions
         still = CaptionSettings(separator=varied.separator, wildcards=varied.wildcards)
-        trigger, word = self._words(record)
+        trigger, word = self.words(record)
         rng = python_random(0, "plain caption", index)
         return draw_caption(record.caption, still, rng=rng, trigger=trigger, class_word=word)
 

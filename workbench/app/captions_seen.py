@@ -1,0 +1,178 @@
+"""What the trainer will see of a picture's caption: draws, survival of each tag, tokens."""
+
+import functools
+import html
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from workbench.app.desk import MISTAKES, QUIETLY, Desk, pictures
+from workbench.app.form import form
+from workbench.app.gallery import Shelf
+from workbench.app.words import label, text
+from workbench.data.captions import simulate, split_tags
+from workbench.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workbench.data.dataset import Dataset
+    from workbench.models.base import BaseSettings
+
+NUM_SHOWN, NUM_DRAWS = 8, 200
+MAX_TOKENS = 75
+# What is changed most; the others are folded away.
+FIRST = ("shuffle", "tag_dropout", "keep_tokens", "caption_dropout")
+
+
+def build(desk: Desk, tab: Any, on_show: Shelf, edits: gr.State) -> None:
+    """Make this part of the tab.
+
+    Args:
+        desk: what all tabs share.
+        tab: the `gr.Tab` that it stands in.
+        on_show: the gallery that a picture is chosen in.
+        edits: rises when captions were written.
+    """
+    gr.Markdown(label("captions_seen"), elem_classes="part-title")
+    gr.Markdown(label("captions_seen_lead"), elem_classes="lead")
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            form(desk, lambda entry: _setting(entry.path) in FIRST)
+            with gr.Accordion(label("captions_settings_more"), open=False):
+                form(desk, lambda entry: _setting(entry.path) not in ("", *FIRST))
+            step = gr.Slider(
+                0, 1000, 0, step=1, visible=False,
+                label=label("captions_step"), info=label("captions_step_info"),
+            )  # fmt: skip
+        with gr.Column(scale=3, min_width=300):
+            draws = gr.HTML(elem_id="draws")
+            bars = gr.Plot(show_label=False, container=False, elem_id="survival")
+    seen = gr.State(None)
+    gr.on(
+        [
+            desk.recipe.change, on_show.chosen.change, on_show.changed.change, edits.change,
+            step.input, tab.select,
+        ],
+        show, [desk.recipe, on_show.chosen, step, seen], [draws, bars, step, seen], **QUIETLY,
+    )  # fmt: skip
+
+
+def _setting(path: str) -> str:
+    parts = path.split(".")
+    return parts[2] if parts[:2] == ["data", "captions"] else ""
+
+
+def show(recipe: Recipe, index: int, step: int, seen: Any) -> tuple[Any, ...]:
+    """Draw the chosen picture's caption.
+
+    Args:
+        recipe: what is being made.
+        index: of the picture.
+        step: optimizer step, for the warm-up.
+        seen: what the page shows.
+    Returns:
+        Draws, bars, the slider of steps, and what is shown now; nothing where that is the same.
+    """
+    try:
+        dataset = pictures(recipe)
+    except MISTAKES:  # the tab Data says what is wrong with them
+        dataset = None
+    if dataset is None or not len(dataset):
+        return "", None, gr.Slider(visible=False), None
+    index = min(index, len(dataset) - 1)
+    record, captions = dataset.records[index], recipe.data.captions
+    trigger, word = dataset.words(record)
+    now = (record.caption, captions, trigger, word, recipe.training.seed, index, step)
+    if now == seen:
+        return tuple(gr.skip() for _ in range(4))
+    from workbench.plots.captions import survival
+
+    warm = captions.warmup_steps
+    drawn = simulate(
+        record.caption, captions, trigger=trigger, class_word=word, num_draws=NUM_DRAWS, step=step
+    )
+    figure = survival(drawn.survival, num_draws=NUM_DRAWS, trigger=trigger)
+    slider = gr.Slider(visible=warm > 0, maximum=max(1, warm))
+    return _draws(dataset, index, recipe.training.seed, step=step), figure, slider, now
+
+
+def _draws(dataset: "Dataset", index: int, seed: int, *, step: int) -> str:
+    """The first showings of a picture exactly as the run will have them, a line each."""
+    record, captions = dataset.records[index], dataset.settings.captions
+    trigger, word = dataset.words(record)
+    first = [tag for text in (trigger, word) if text for tag in split_tags(text, captions)]
+    rest = [] if captions.wildcards else split_tags(record.caption, captions)
+    tags = list(dict.fromkeys([*first, *rest]))
+    repeats = dataset.repeats[index]
+    lines = []
+    for number in range(NUM_SHOWN):
+        epoch, repeat = divmod(number, repeats)
+        drawn = dataset.caption(index, seed=seed, epoch=epoch, repeat=repeat, step=step)
+        when = text("captions_showing", epoch=epoch + 1, repeat=repeat + 1)
+        there = split_tags(drawn, captions)
+        line = _line(there, tags, first, moves=captions.shuffle) or text("captions_nothing")
+        lines.append(f'<li title="{html.escape(when)}">{line}</li>')
+    return f'<ol class="draws">{"".join(lines)}</ol>'
+
+
+def _line(there: list[str], tags: list[str], first: list[str], *, moves: bool) -> str:
+    """One draw: what is gone stays in its place, or last where the tags move."""
+    gone = [tag for tag in tags if tag not in there]
+    kept = set(tags)
+    in_order = tags + [tag for tag in there if tag not in kept]
+    order = [*there, *gone] if moves else in_order
+    return " ".join(_tag(tag, gone=tag in gone, first=tag in first) for tag in order)
+
+
+def _tag(tag: str, *, gone: bool, first: bool) -> str:
+    kind, name = ("del", "gone") if gone else ("span", "first" if first else "kept")
+    return f'<{kind} class="tag {name}">{html.escape(tag)}</{kind}>'
+
+
+def counted(recipe: Recipe, dataset: "Dataset", index: int) -> str:
+    """Say how many tokens a caption takes of those that the text encoder reads.
+
+    Args:
+        recipe: names the base model.
+        dataset: holds the picture.
+        index: of the picture.
+    Returns:
+        HTML; a remark where the base's tokenizer is not known.
+    """
+    base: Any = recipe.base  # frozen, so it can be a key
+    count, how = token_counter(base)
+    number = count(dataset.plain_caption(index))
+    said = text("captions_tokens", number=number, limit=MAX_TOKENS) + (f" {how}" if how else "")
+    share, tone = min(1.0, number / MAX_TOKENS), "bad" if number > MAX_TOKENS else "good"
+    cut = f" {text('captions_tokens_cut', count=number - MAX_TOKENS)}" * (number > MAX_TOKENS)
+    return (
+        f'<div class="tokens {tone}"><div class="meter"><i style="width:{100 * share:.0f}%"></i>'
+        f"</div><span>{html.escape(said + cut)}</span></div>"
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def token_counter(base: "BaseSettings") -> "tuple[Callable[[str], int], str]":
+    """Find what cuts captions into tokens for a base model; nothing is downloaded for it.
+
+    Args:
+        base: the base model.
+    Returns:
+        A function from a text to its tokens, and a remark where it stands in for another.
+    """
+    from pathlib import Path
+
+    from workbench.models.clip import clip_tokenizer
+    from workbench.models.parts import load_tokenizers
+    from workbench.models.source import REPOSITORY, locate
+
+    remote = REPOSITORY.fullmatch(base.path) and not Path(base.path).expanduser().exists()
+    tokenizer, how = None, ""
+    if not remote:
+        try:
+            tokenizer = load_tokenizers(locate(base))[0]
+        except MISTAKES:
+            how = text("captions_tokens_guess")
+    tokenizer = tokenizer or clip_tokenizer()
+    return lambda words: len(tokenizer(words, verbose=False).input_ids) - 2, how
