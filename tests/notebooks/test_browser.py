@@ -36,12 +36,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "WORKBENCH_HOME": str(place / "home"),
         "PYTHONPATH": str(reading.ROOT),
         "HF_HUB_OFFLINE": "1",
-        **{f"JUPYTER_{name}_DIR": str(place / name.lower()) for name in ("CONFIG", "RUNTIME")},
+        **{
+            f"JUPYTER_{name}_DIR": str(place / name.lower())
+            for name in ("CONFIG", "DATA", "RUNTIME")
+        },
     }
     port = _free_port()
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"]
     command += [f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token="]
-    command += ["--allow-root", f"--ServerApp.root_dir={place}", "--LabApp.news_url="]
+    command += [
+        "--allow-root",
+        "--expose-app-in-browser",
+        f"--ServerApp.root_dir={place}",
+        "--LabApp.news_url=",
+    ]
     with (place / "log").open("wb") as log:
         server = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log)
         try:
@@ -102,7 +110,7 @@ def _open_and_run(page: Any, lab: str, path: Path) -> None:
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     page.wait_for_function(
         """() => {
-            const app = window.jupyterapp || window.jupyterlab;
+            const app = window.jupyterapp;
             const model = app.shell.currentWidget.content.model;
             const cells = [...model.cells].filter(c => c.type === 'code');
             return cells.every(c => c.executionCount !== null);
@@ -113,7 +121,7 @@ def _open_and_run(page: Any, lab: str, path: Path) -> None:
 def _errors(page: Any) -> list[str]:
     return page.evaluate(
         """() => {
-            const app = window.jupyterapp || window.jupyterlab;
+            const app = window.jupyterapp;
             const model = app.shell.currentWidget.content.model;
             return [...model.cells].filter(c => c.type === 'code').flatMap(c =>
                 c.sharedModel.outputs.filter(o => o.output_type === 'error').map(o => o.evalue));

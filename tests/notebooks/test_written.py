@@ -1,6 +1,10 @@
 """How notebooks are written: no output, short cells, links that lead somewhere, names explained."""
 
+import importlib.metadata
+import importlib.util
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -94,3 +98,23 @@ def test_every_exercise_is_asked_and_checked(path: Path):
     assert sorted(asked) == sorted(one.name for one in lesson.exercises)
     assert lesson.exercises
     assert source.rstrip().endswith("lesson.end()")
+
+
+@pytest.mark.parametrize("upgraded", [True, False])
+def test_the_first_cell_installs_all_but_torch_and_restarts_only_if_it_must(monkeypatch, upgraded):
+    cell = reading.code_cells(reading.TUTORIALS[0])[0].source.partition("from workbench import")[0]
+    commands: list[list[str]] = []
+    kills: list[int] = []
+
+    def version(name: str) -> str:
+        return "2.0" if commands and upgraded and name == "numpy" else "1.0"
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(subprocess, "run", lambda args, check: commands.append(args))
+    monkeypatch.setattr(os, "kill", lambda pid, signal: kills.append(pid))
+    exec(cell, {})
+    [command] = commands
+    assert command[1:4] == ["-m", "pip", "install"]
+    assert command[4:] == ["..[notebooks]", "torch==1.0"], "torch is held at what is there"
+    assert kills == ([os.getpid()] if upgraded else [])

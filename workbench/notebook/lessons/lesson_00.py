@@ -39,7 +39,7 @@ LESSON = Lesson(
     exercises=(
         Exercise(
             name="00.time",
-            question="How many seconds will the further steps take?",
+            question="How many seconds will the steps of the next run take?",
             properties=(
                 Property("it is a time, in seconds", _is_a_time, "a number above 0"),
                 Property(
