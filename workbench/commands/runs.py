@@ -14,22 +14,25 @@ if TYPE_CHECKING:
 def runs(
     folder: Annotated[Path, typer.Argument(help="where run folders lie.")] = Path("runs"),
 ) -> None:
-    """List the runs: running, paused, finished, stopped, failed or crashed."""
-    from workbench.records import history
+    """List the runs: queued, running, paused, finished, stopped, failed or crashed."""
+    from workbench.workspace.folders import Workspace
+    from workbench.workspace.overview import overview, standings
 
-    found = history.runs(folder)
+    home = folder.resolve().parent
+    is_workspace = folder.name == "runs" and (home / "queue").is_dir()
+    found = overview(Workspace(home)) if is_workspace else standings(folder)
     if not found:
         say(f"No runs in {folder}.")
         return
     rows = [
         (
-            run.name,
-            run.state,
-            f"{run.step} of {run.total_steps or '?'}",
-            duration(run.elapsed_s),
-            run.cause or run.verdict or "",
+            one.name,
+            one.state if one.position is None else f"{one.state} ({one.position})",
+            f"{one.summary.step} of {one.summary.total_steps or '?'}",
+            duration(one.summary.elapsed_s),
+            one.cause or one.summary.verdict or "",
         )
-        for run in found
+        for one in found
     ]
     table(("run", "state", "step", "time", ""), rows)
 

@@ -131,6 +131,8 @@ def _open(address: str, token: str | None, *, start: int = 0) -> Iterator[HTTPRe
     except urllib.error.HTTPError as error:
         needs = "; give a token of an account that may have it" if error.code in (401, 403) else ""
         raise SettingsError(f"{host} refuses with status {error.code}{needs}") from None
+    except SettingsError:  # it sends us to where we do not go
+        raise
     except (OSError, ValueError) as error:
         reason = without(str(getattr(error, "reason", "")), token)
         raise SettingsError(
@@ -152,16 +154,20 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 def _require_address(address: str) -> str:
     """Refuse what could be read on the way, or holds a password; returns the host."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+        named = bool(parts.hostname) and parts.port != 0  # reading a port also checks it
+    except ValueError:
+        raise SettingsError(f"an address must name a host, got {address[:20]!a}...") from None
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         raise SettingsError(
             f"an address must begin with https://, got one that begins with {parts.scheme!r}"
         )
-    if not parts.hostname or parts.username or parts.password:
+    if not named or parts.username or parts.password:
         raise SettingsError(
             "an address must name a host and hold no password; give a token in its own field"
         )
-    return parts.hostname
+    return parts.hostname or ""
 
 
 def _file_name(headers: Message, address: str) -> str:

@@ -81,7 +81,7 @@ def require_room(workspace: Workspace, num_bytes: int | None) -> None:
 
 def _from_hub(found: Found, token: str | None) -> Iterator[Fetched]:
     """The files of a repository one after the other; those that are whole are not fetched again."""
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import hf_hub_download
 
     folder, before = hidden(found.target), 0
     folder = folder.with_suffix("") if found.kind == "file" else folder
@@ -95,7 +95,6 @@ def _from_hub(found: Found, token: str | None) -> Iterator[Fetched]:
                 revision=found.revision or None,
                 local_dir=folder,
                 token=token,
-                endpoint=constants.ENDPOINT,
                 tqdm_class=counter.bar(),
             )
             return Path(path)

@@ -192,10 +192,10 @@ def _is_hub(host: str) -> bool:
 
 
 def _info(repository: str, revision: str | None, token: str | None) -> Any:
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import HfApi
 
     try:
-        return HfApi(endpoint=constants.ENDPOINT).model_info(
+        return HfApi().model_info(
             repository, revision=revision, files_metadata=True, token=token, timeout=TIMEOUT_S
         )
     except Exception as error:  # the HTTP library's own classes change between versions

@@ -40,17 +40,19 @@ def place(workspace: Workspace, folder: str, name: str) -> Path:
         FileRefused: its name or kind is not taken.
     """
     suffix = Path(name).suffix.lower()
-    if "/" in name or name.startswith(".") or folder.startswith("."):
-        raise FileRefused(
-            f"{shown(name)}: a file's name must not begin with a dot or hold a /; rename it"
-        )
     if suffix not in EXTENSIONS:
         raise FileRefused(
             f"{shown(name)}: must be a picture, a caption (.txt, .caption), a .zip or a "
             f".safetensors file, got {suffix or 'no extension'!r}"
         )
     part = "models" if suffix == ".safetensors" else "data"
-    return workspace.inside(part, f"{folder}/{name}")
+    path = workspace.inside(part, f"{folder}/{name}")
+    if "/" in name or name.startswith(".") or folder.startswith("."):
+        raise FileRefused(
+            f"{shown(name)}: a file's name must not hold a /, nor it or its folder begin with a "
+            "dot; rename it"
+        )
+    return path
 
 
 def refuse_taken(target: Path) -> None:

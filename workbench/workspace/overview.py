@@ -50,16 +50,24 @@ def overview(workspace: Workspace) -> list[Standing]:
         How each stands. Runs that ended are read once, so that a poll stays cheap.
     """
     active = jobs.active(workspace.queue)
-    standings, queued = [], 0
+    at_work, queued = [], 0
     for job in sorted(active, key=lambda job: job.state == "queued"):
         queued += job.state == "queued"
-        standings.append(_at_work(job, position=queued if job.state == "queued" else None))
-    known = {standing.summary.folder for standing in standings}
-    others = [_ended(path.parent) for path in workspace.runs.glob(f"*/{log.FILE_NAME}")]
-    others = [standing for standing in others if standing.summary.folder not in known]
-    return standings + sorted(
-        others, key=lambda one: (-(one.summary.started or 0.0), one.summary.name)
-    )
+        at_work.append(_at_work(job, position=queued if job.state == "queued" else None))
+    known = {standing.summary.folder for standing in at_work}
+    return at_work + [one for one in standings(workspace.runs) if one.summary.folder not in known]
+
+
+def standings(folder: str | Path) -> list[Standing]:
+    """List the runs in a folder, the latest started first, whoever trained them.
+
+    Args:
+        folder: of run folders.
+    Returns:
+        How each stands; none where the folder is missing.
+    """
+    found = [_begun(path.parent) for path in Path(folder).glob(f"*/{log.FILE_NAME}")]
+    return sorted(found, key=lambda one: (-(one.summary.started or 0.0), one.summary.name))
 
 
 def _at_work(job: Job, *, position: int | None) -> Standing:
@@ -80,7 +88,7 @@ def _is_starting(job: Job) -> bool:
     return not path.exists() or path.stat().st_mtime < (job.started or 0.0)
 
 
-def _ended(folder: Path) -> Standing:
+def _begun(folder: Path) -> Standing:
     """A run that no worker has in hand; one that is trained by hand may still work."""
     owner = holder(folder)
     if owner is not None and owner.alive:

@@ -143,9 +143,9 @@ def _end(job: Job, say: Say) -> Job:
         printed = [causes.last_words(job.folder), *causes.printed(job.folder)[-1:]]
         words = next((line for line in printed if line), "it printed nothing")
         error = f"{causes.killed(job.exit_code or 0)} before its first step: {words}"
+        closing = Finished(step=0, reason="stopped") if job.note else Failed(error=error)
         job = replace(job, note=job.note or error)
         if not seen:  # the run is no queued one any more, and no face would show it
-            closing = Finished(step=0, reason="stopped") if job.stop else Failed(error=job.note)
             with log.EventLog(job.folder) as file:
                 file.append(closing)
     with one_at_a_time(job.folder.parents[1] / "queue"):
