@@ -92,10 +92,11 @@ def printed(run_folder: Path) -> list[str]:
         size = file.seek(0, 2)
         file.seek(max(0, size - _TAIL_BYTES))
         text = file.read().decode("utf-8", "replace")
-    text = text.rpartition(f"\n{MARK}")[2] if f"\n{MARK}" in text else text
+    _, mark, latest = text.rpartition(f"\n{MARK}")
+    text = latest.partition("\n")[2] if mark else text
     # A progress bar redraws its line: what stands last is what was seen.
     lines = [_CONTROL.sub("", line.rpartition("\r")[2]).rstrip() for line in text.split("\n")]
-    return [line for line in lines if line and not line.startswith(MARK)]
+    return [line for line in lines if line]
 
 
 def _fix(folder: Path) -> str:
