@@ -145,7 +145,7 @@ def test_a_lesson_runs_with_its_controls(path: Path, page: Any, lab: str, tmp_pa
         arg=[box.element_handle(), before],
     )
     assert _drawn(box), "what the control changed is drawn"
-    page.screenshot(path=tmp_path / f"{path.stem}.png")
+    box.screenshot(path=tmp_path / f"{path.stem}.png")
     assert complaints == []
 
 

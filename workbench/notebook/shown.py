@@ -145,7 +145,9 @@ def show(*things: Any) -> None:
 
 
 def _figure(label: str, image: Image.Image, width_px: int) -> str:
-    picture = f'<img src="{data_uri(image)}" alt="{html.escape(label)}" style="width:{width_px}px">'
+    # A panorama keeps the width, a tall picture fills no whole screen.
+    size = f"width:{width_px}px;max-height:{1.5 * width_px:.0f}px;object-fit:contain"
+    picture = f'<img src="{data_uri(image)}" alt="{html.escape(label)}" style="{size}">'
     caption = f'<figcaption style="{_CAPTION}">{html.escape(label)}</figcaption>'
     return f'<figure style="margin:0;width:{width_px}px">{picture}{caption}</figure>'
 
