@@ -99,6 +99,7 @@ def test_a_run_that_works_has_no_cause(run: Path):
 
 
 def test_signals_have_names():
+    assert killed(None) == "its process ended"
     assert killed(3) == "its process ended with code 3"
     assert killed(-999) == "its process was killed (signal 999)"
     if os.name == "posix":

@@ -37,14 +37,16 @@ def why(run_folder: str | Path) -> str:
     return "; ".join(dict.fromkeys(part for part in parts if part))
 
 
-def killed(exit_code: int) -> str:
+def killed(exit_code: int | None) -> str:
     """Say how a process ended.
 
     Args:
-        exit_code: negative for a signal.
+        exit_code: negative for a signal; None where nobody saw it.
     Returns:
         For example "its process was killed (SIGKILL)".
     """
+    if exit_code is None:
+        return "its process ended"
     if exit_code >= 0:
         return f"its process ended with code {exit_code}"
     try:

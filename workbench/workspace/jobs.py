@@ -81,6 +81,7 @@ class Job:
         budget: when it has cost enough.
         state: queued, running or ended.
         child: the trainer's process.
+        seq: the run's latest event before the trainer was started; those after it are its own.
         started: Unix seconds of the trainer's start.
         ended: Unix seconds of its end.
         exit_code: of the trainer; negative for a signal, None where nobody was there to see it.
@@ -97,6 +98,7 @@ class Job:
     budget: Budget = field(default_factory=Budget)
     state: State = "queued"
     child: Holder | None = None
+    seq: int = 0
     started: float | None = None
     ended: float | None = None
     exit_code: int | None = None

@@ -82,10 +82,8 @@ def _at_work(job: Job, *, position: int | None) -> Standing:
 def _is_starting(job: Job) -> bool:
     """Whether the trainer is still loading its libraries: no lock yet, and no event of its own."""
     owner = holder(job.folder)
-    if owner is not None and owner.alive:
-        return False
-    path = job.folder / log.FILE_NAME
-    return not path.exists() or path.stat().st_mtime < (job.started or 0.0)
+    alive = owner is not None and owner.alive
+    return not alive and not log.read(job.folder, after=job.seq)
 
 
 def _begun(folder: Path) -> Standing:

@@ -46,4 +46,4 @@ def _steps(job: Job) -> bool:
     """Whether this job's trainer has come to its steps, or beyond."""
     beyond = (events.Progress, events.Finished, events.Failed)
     seen = log.read_milestones(job.folder)
-    return any(isinstance(e, beyond) and e.time >= (job.started or 0.0) for e in seen)
+    return any(isinstance(e, beyond) and e.seq > job.seq for e in seen)

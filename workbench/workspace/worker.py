@@ -18,6 +18,7 @@ from workbench.workspace.spawning import spawn
 from workbench.workspace.stopping import Stopping
 
 _TICK_S = 0.5
+_NUM_LINES = 5
 
 Say = Callable[[str], None]
 Child = subprocess.Popen[bytes] | None
@@ -81,6 +82,7 @@ def _begin(workspace: Workspace, job: Job, say: Say) -> tuple[Job, Child] | None
         "train": ["train", str(recipe), "--folder", str(job.folder)],
         "resume": ["resume", str(job.folder), *settings],
     }
+    seen = log.read_milestones(job.folder)
     try:
         Control(job.folder).clear()
         with open(job.folder / causes.LOG, "ab") as output:
@@ -95,7 +97,13 @@ def _begin(workspace: Workspace, job: Job, say: Say) -> tuple[Job, Child] | None
         jobs.put(replace(job, state="ended", ended=time.time(), note=note))
         return None
     say(f"{job.run}: {job.kind} in process {child.pid}")
-    job = replace(job, state="running", started=time.time(), child=process(child.pid))
+    job = replace(
+        job,
+        state="running",
+        started=time.time(),
+        child=process(child.pid),
+        seq=seen[-1].seq if seen else 0,
+    )
     return jobs.put(job), child
 
 
@@ -138,11 +146,10 @@ def _end(job: Job, say: Say) -> Job:
         time.sleep(_TICK_S)  # somebody else trains there: the device is not free
     Control(job.folder).clear()
     seen = log.read_milestones(job.folder)
-    silent = not any(event.time >= (job.started or 0.0) for event in seen)
-    if silent and job.folder.is_dir():
-        printed = [causes.last_words(job.folder), *causes.printed(job.folder)[-1:]]
-        words = next((line for line in printed if line), "it printed nothing")
-        error = f"{causes.killed(job.exit_code or 0)} before its first step: {words}"
+    if not any(event.seq > job.seq for event in seen) and job.folder.is_dir():
+        printed = "; ".join(causes.printed(job.folder)[-_NUM_LINES:])  # a mistake in each
+        words = causes.last_words(job.folder) or printed or "it printed nothing"
+        error = f"{causes.killed(job.exit_code)} before its first step: {words}"
         closing = Finished(step=0, reason="stopped") if job.note else Failed(error=error)
         job = replace(job, note=job.note or error)
         if not seen:  # the run is no queued one any more, and no face would show it
