@@ -1,6 +1,7 @@
 """The worker as a process of its own, with true trainers."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from workbench.records import history
 from workbench.records.lock import holder
 from workbench.workspace import jobs
 from workbench.workspace.causes import printed, why
+from workbench.workspace.device import borrowed
 from workbench.workspace.folders import Workspace
 from workbench.workspace.overview import overview
 from workbench.workspace.queue import cancel, enqueue, resume
@@ -49,28 +51,29 @@ def test_nothing_to_do_starts_nothing(tmp_path: Path):
 
 def test_a_worker_is_a_process_that_outlives_the_app_and_ends_with_the_queue(tmp_path: Path):
     workspace = Workspace(tmp_path / "workspace")
-    job = queued(workspace, "wrong")  # its empty recipe is refused within seconds
-    app = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            APP,
-            str(workspace.root),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    )
-    assert app.stdout is not None
-    assert app.stdout.readline() == "True False\n", "the second asking finds the first one's worker"
-    app.kill()
-    app.wait()
-    until(lambda: jobs.ended(job.folder), 120)
-    until(lambda: holder(workspace.queue) is None)
-    assert history.state(job.folder) == "failed"
-    assert "base" in why(job.folder), "the recipe lacks one"
-    assert "wrong: train in process" in worker_log(workspace)
+    job = queued(workspace, "gone")
+    shutil.rmtree(job.folder)  # so that no trainer need be loaded
+    with borrowed(workspace):  # until then the worker waits
+        app = subprocess.Popen(
+            [sys.executable, "-c", APP, str(workspace.root)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT,
+            start_new_session=True,
+        )
+        assert app.stdout is not None
+        assert app.stdout.readline() == "True False\n", "the second asking finds the first's worker"
+        worker = until(lambda: holder(workspace.queue), 60)
+        os.killpg(app.pid, signal.SIGKILL)  # with all that it has not let go of
+        app.wait()
+        time.sleep(0.5)
+        assert worker.alive
+        assert not ensure_worker(workspace), "one is enough"
+    until(lambda: holder(workspace.queue) is None, 60)
+    until(lambda: not worker.alive)
+    assert "gone: could not be started" in worker_log(workspace)
+    assert jobs.active(workspace.queue) == []
 
 
 @pytest.fixture
