@@ -80,6 +80,23 @@ def test_crops_are_the_same_for_the_same_step():
     assert first.min() >= -1 and first.max() <= 1
 
 
+def test_shifted_pictures_move_whole_and_keep_their_size():
+    pixels = torch.arange(40.0 * 40).view(1, 1, 40, 40)
+    seen = set()
+    for seed in range(20):
+        moved = stages.shifted(pixels, torch.Generator().manual_seed(seed), most_px=2)
+        assert moved.shape == pixels.shape
+        down, right = divmod(moved[0, 0, 20, 20].item() - pixels[0, 0, 20, 20].item(), 40)
+        if right > 20:
+            down, right = down + 1, right - 40
+        assert abs(down) <= 2 and abs(right) <= 2
+        inside = moved[0, 0, 2:38, 2:38]
+        expected = pixels[0, 0, 2:38, 2:38] + 40 * down + right
+        assert torch.equal(inside, expected)
+        seen.add((down, right))
+    assert len(seen) > 10
+
+
 def test_a_stage_needs_a_folder(capsys):
     with pytest.raises(SystemExit):
         main(["vision"])

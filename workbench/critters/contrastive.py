@@ -154,12 +154,13 @@ def clip_loss(
     """
     rng = random.Random(f"captions {step}")
     thinned = [thin_caption(text, rng) for text in captions]
-    ids = tokenize(tokenizer, [*thinned, *words.all_tags()])
-    with torch.autocast("cpu", torch.bfloat16):
-        pictures = embed_pictures(clip, pixels)
-        texts = embed_captions(clip, ids)
+    # In fp32: a processor without bf16 arithmetic imitates it, ten times slower. Tags apart from
+    # captions: together they would all be padded to the longest caption.
+    pictures = embed_pictures(clip, pixels)
+    whole, single = (
+        embed_captions(clip, tokenize(tokenizer, texts)) for texts in (thinned, words.all_tags())
+    )
     scale = clip.logit_scale.exp().clamp(max=100)
-    whole, single = texts.split([len(thinned), len(words.all_tags())])
     shown = multi_hot(captions)
     loss = contrastive_loss(scale * pictures @ whole.T, shown, multi_hot(thinned))
     return loss + tag_loss(scale * pictures @ single.T, shown)
