@@ -205,9 +205,8 @@ def _rows(dataset: "Dataset") -> list[list[Any]]:
                 "",
             ]
         )
-    for one in dataset.set_aside[:MAX_SHOWN]:
-        rows.append([None, shown(one.name), "", "", None, None, None, None, one.reason])
-    return rows
+    aside = dataset.set_aside[:MAX_SHOWN]
+    return rows + [[None, shown(x.name), "", "", *[None] * 4, x.reason] for x in aside]
 
 
 def _said(width: int, height: int) -> str:
@@ -253,8 +252,9 @@ def _sentence(record: "Record", placement: "Placement") -> str:
         "buckets_sentence",
         name=shown(record.name),
         size=_said(record.width, record.height),
-        how=text(f"buckets_{how}", scale=f"{placement.scale:.2f}"),
-        resized=_said(*placement.resized),
+        how=text(
+            f"buckets_{how}", scale=f"{placement.scale:.2f}", resized=_said(*placement.resized)
+        ),
         bucket=_said(*placement.bucket),
         lost=f"{placement.lost:.1%}",
     )

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from workbench import store
-from workbench.evaluation.loading import Trained, from_run, open_lora, open_run
+from workbench.evaluation.loading import Trained, Wanted, from_run, open_lora, open_run
 from workbench.evaluation.results import Comparison, Pair, Strip
 from workbench.records.events import Sampled, Saved
 from workbench.records.log import read
@@ -71,31 +72,84 @@ def compare(
 def _compare(
     trained: Trained, settings: CompareSettings, drawn: Mapping[Job, Image.Image], started: float
 ) -> Comparison:
+    plan = make_plan(trained, settings)
+    pictures = dict(drawn) | _draw(trained, [job for job in plan.jobs if job not in drawn])
+    return plan.comparison(pictures, seconds=time.monotonic() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which pictures a comparison is made of.
+
+    Attributes:
+        pairs: prompts with the trigger, and their seeds.
+        leaks: prompts without it, and their seeds.
+        strips: prompts and seeds that are shown at every strength.
+        strengths: of the strips.
+        trigger: the concept's word, if there is one.
+    """
+
+    pairs: tuple[tuple[str, int], ...]
+    leaks: tuple[tuple[str, int], ...]
+    strips: tuple[tuple[str, int], ...]
+    strengths: tuple[float, ...]
+    trigger: str | None
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Every picture once, those of the first pairs first."""
+        both = [(*one, at) for one in (*self.pairs, *self.leaks) for at in (0.0, 1.0)]
+        rising = [(*one, at) for one in self.strips for at in self.strengths]
+        return list(dict.fromkeys([*both, *rising]))
+
+    def comparison(self, pictures: Mapping[Job, Image.Image], *, seconds: float = 0) -> Comparison:
+        """Put drawn pictures together.
+
+        Args:
+            pictures: all of `jobs`.
+            seconds: how long drawing took.
+        Returns:
+            The comparison.
+        """
+
+        def pair(one: tuple[str, int]) -> Pair:
+            return Pair(*one, base=pictures[*one, 0.0], trained=pictures[*one, 1.0])
+
+        def strip(one: tuple[str, int]) -> Strip:
+            return Strip(*one, tuple((_label(s), pictures[*one, s]) for s in self.strengths))
+
+        return Comparison(
+            pairs=tuple(map(pair, self.pairs)),
+            strengths=tuple(map(strip, self.strips)),
+            leakage=tuple(map(pair, self.leaks)),
+            trigger=self.trigger,
+            seconds=seconds,
+        )
+
+
+def make_plan(trained: Trained | Wanted, settings: CompareSettings) -> Plan:
+    """Say which pictures a comparison needs; no model is loaded for it.
+
+    Args:
+        trained: whose prompts, seeds and trigger count where the settings name none.
+        settings: what to compare.
+    Returns:
+        The plan.
+    Raises:
+        SettingsError: there are no prompts.
+    """
     seeds = settings.seeds or trained.sampling.seeds
     prompts, plain = _prompts(trained, settings)
-    pairs = [(prompt, seed) for prompt in prompts for seed in seeds]
-    leaks = [(prompt, seeds[0]) for prompt in plain]
-    strips = [(prompt, seeds[0]) for prompt in prompts[: settings.num_strips]]
-    jobs = [(*one, strength) for one in (*pairs, *leaks) for strength in (0.0, 1.0)]
-    jobs += [(*one, strength) for one in strips for strength in settings.strengths]
-    pictures = dict(drawn) | _draw(trained, [job for job in jobs if job not in drawn])
-
-    def pair(one: tuple[str, int]) -> Pair:
-        return Pair(*one, base=pictures[*one, 0.0], trained=pictures[*one, 1.0])
-
-    def strip(one: tuple[str, int]) -> Strip:
-        return Strip(*one, tuple((_label(s), pictures[*one, s]) for s in settings.strengths))
-
-    return Comparison(
-        pairs=tuple(map(pair, pairs)),
-        strengths=tuple(map(strip, strips)),
-        leakage=tuple(map(pair, leaks)),
+    return Plan(
+        pairs=tuple((prompt, seed) for prompt in prompts for seed in seeds),
+        leaks=tuple((prompt, seeds[0]) for prompt in plain),
+        strips=tuple((prompt, seeds[0]) for prompt in prompts[: settings.num_strips]),
+        strengths=settings.strengths,
         trigger=trained.trigger,
-        seconds=time.monotonic() - started,
     )
 
 
-def _prompts(trained: Trained, settings: CompareSettings) -> tuple[list[str], list[str]]:
+def _prompts(trained: Trained | Wanted, settings: CompareSettings) -> tuple[list[str], list[str]]:
     """Prompts with the trigger, and those without: asked for as such, or made by leaving it out."""
     prompts = settings.prompts or trained.prompts
     if not prompts:

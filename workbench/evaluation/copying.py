@@ -47,8 +47,8 @@ def likeness(folder: str | Path, events: Sequence[Event]) -> Likeness | None:
     dataset = index(recipe.data) if files else None
     if dataset is None or dataset.is_drawn or len(dataset) < 2:
         return None
-    name, features = _features(recipe)
-    names, training = _training_pictures(dataset)
+    name, features = features_for(recipe)
+    names, training = training_pictures(dataset)
     samples = []
     for file in files:
         with store.open_image(Path(folder) / file) as image:
@@ -72,8 +72,14 @@ def _short(value: Any) -> float:
     return round(float(value), 4)
 
 
-def _training_pictures(dataset: "Dataset") -> tuple[list[str], list[Image.Image]]:
-    """Names and pictures as they are trained on: cut to their buckets."""
+def training_pictures(dataset: "Dataset") -> tuple[list[str], list[Image.Image]]:
+    """Take pictures as they are trained on: cut to their buckets.
+
+    Args:
+        dataset: at most 64 of its pictures are taken, an even spread.
+    Returns:
+        Names and pictures.
+    """
     count = len(dataset)
     chosen = [k * count // min(count, MAX_PICTURES) for k in range(min(count, MAX_PICTURES))]
     pictures = []
@@ -85,8 +91,14 @@ def _training_pictures(dataset: "Dataset") -> tuple[list[str], list[Image.Image]
     return [dataset.records[k].name for k in chosen], pictures
 
 
-def _features(recipe: "Recipe") -> tuple[str, Features]:
-    """The best features that are at hand, with their name."""
+def features_for(recipe: "Recipe") -> tuple[str, Features]:
+    """The best features that are at hand; nothing is downloaded for them.
+
+    Args:
+        recipe: of any base.
+    Returns:
+        Their name, and what makes them.
+    """
     if recipe.base.path == "critters":
         return "critters' CLIP", _critters_features
     from huggingface_hub import try_to_load_from_cache

@@ -1,6 +1,6 @@
 """A trained model brought back: from a run in progress, a run folder, or a LoRA file alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,23 @@ if TYPE_CHECKING:
 
 # What a LoRA file of ours says about the run that made it.
 RECIPE = "workbench.recipe"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to draw with a model, known before it is loaded.
+
+    Attributes:
+        prompts: as they are sampled, the trigger in place.
+        sampling: how pictures are drawn.
+        trigger: the concept's word, if there is one.
+        class_word: the kind of thing that the concept is.
+    """
+
+    prompts: tuple[str, ...] = ()
+    sampling: SampleSettings = field(default_factory=SampleSettings)
+    trigger: str | None = None
+    class_word: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +146,42 @@ def recorded_recipe(path: str | Path) -> Recipe | None:
         return None
 
 
-def _trained(family: "Family", adapter: Any, path: Path, recipe: Recipe) -> Trained:
+def wanted(recipe: Recipe) -> Wanted:
+    """Read from a recipe what its model is to draw.
+
+    Args:
+        recipe: of the run.
+    Returns:
+        Prompts with the first subset's words in place, and how to draw them.
+    """
     subset = recipe.data.subsets[0]
     words = {"trigger": subset.trigger, "class_word": subset.class_word}
     prompts = tuple(fill_prompt(prompt, **words) for prompt in recipe.sampling.prompts or ())
-    return Trained(family, adapter, path, prompts, recipe.sampling, **words)
+    return Wanted(prompts, recipe.sampling, **words)
+
+
+def with_file(trained: Trained, path: Path) -> Trained:
+    """Put another LoRA file on a base that is loaded, in place of the one that is on it.
+
+    Args:
+        trained: it cannot be used any more.
+        path: the file.
+    Returns:
+        The model with what the file holds.
+    Raises:
+        FileRefused: the file is unsound or does not fit; the base is left without an adapter.
+    """
+    trained.adapter.detach()
+    family = trained.family
+    adapter: Any = formats.attach_file(path, family.parts, name_of=family.kohya_name)
+    return replace(trained, adapter=adapter, path=path)
+
+
+def _trained(family: "Family", adapter: Any, path: Path, recipe: Recipe) -> Trained:
+    found = wanted(recipe)
+    return Trained(
+        family, adapter, path, found.prompts, found.sampling, found.trigger, found.class_word
+    )
 
 
 def _load(base: models.BaseSettings) -> "Family":

@@ -14,7 +14,7 @@ from workbench import seeds, settings
 from workbench.diffusion import spectra
 from workbench.diffusion.noise import Noise, Perlin, Pyramid
 from workbench.diffusion.noise.reference import REFERENCES, Reference
-from workbench.diffusion.targets import corrupt
+from workbench.diffusion.targets import corrupt, signal_to_noise
 
 if TYPE_CHECKING:
     from workbench.models.family import BaseSettings, Family
@@ -100,6 +100,12 @@ class Scene:
         pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None]
         with torch.no_grad():
             self.latents = family.encode_pixels(pixels.to(family.device) / 127.5 - 1)[0]
+
+    @cached_property
+    def snr(self) -> list[float]:
+        """Signal-to-noise ratio of each timestep of the base's schedule."""
+        steps = torch.arange(len(self.family.alphas_cumprod))
+        return signal_to_noise(steps, alphas_cumprod=self.family.alphas_cumprod).tolist()
 
     @torch.no_grad()
     def under(

@@ -10,6 +10,10 @@ from workbench.workspace import jobs
 from workbench.workspace.folders import Workspace
 
 
+class DeviceBusy(SettingsError):
+    """Another has the device; it can be waited for."""
+
+
 @contextlib.contextmanager
 def borrowed(workspace: Workspace) -> Iterator[None]:
     """Have the device for this process while no training works; queued ones wait.
@@ -17,20 +21,20 @@ def borrowed(workspace: Workspace) -> Iterator[None]:
     Args:
         workspace: whose device.
     Raises:
-        SettingsError: it is at work, or lent already; wait, or ask the trainer for samples.
+        DeviceBusy: it is at work, or lent already; wait, or ask the trainer for samples.
     """
     lock = RunLock(_folder(workspace))
     with one_at_a_time(workspace.queue):
         for job in jobs.active(workspace.queue):
             if job.state == "running":
-                raise SettingsError(
+                raise DeviceBusy(
                     f"the device is training {job.run}; wait until it ends, or ask that training "
                     "for samples (paused, it keeps the device's memory)"
                 )
         try:
             lock.acquire()
         except RunLocked:
-            raise SettingsError(
+            raise DeviceBusy(
                 "the device is drawing for another page; wait until that is done"
             ) from None
     try:

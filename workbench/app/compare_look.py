@@ -1,0 +1,152 @@
+"""One prompt and seed by base and LoRA: slider, blink, difference, at any strength."""
+
+import html
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from workbench.app.compare_model import (
+    Advance,
+    drawing,
+    estimate_s,
+    final_file,
+    give_back,
+    known,
+    wanted_of,
+)
+from workbench.app.desk import MISTAKES, QUIETLY, Desk
+from workbench.app.form import mistake
+from workbench.app.words import label, text
+from workbench.evaluation.page import data_uri, duration
+from workbench.workspace.loras import find
+
+VIEWS = ("slider", "side", "blink", "difference")
+
+
+def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
+    """Make this part of the tab.
+
+    Args:
+        desk: what all tabs share.
+        chosen: what is compared.
+        base: where the base lies, if not where the source says.
+    """
+    with gr.Row():
+        with gr.Column(scale=2, min_width=280):
+            prompt = gr.Dropdown(
+                [], allow_custom_value=True, label=label("compare_prompt"),
+                info=label("compare_prompt_info"), elem_id="compare-prompt",
+            )  # fmt: skip
+            with gr.Row():
+                seed = gr.Number(0, precision=0, minimum=0, label=label("compare_seed"),
+                                 min_width=100)  # fmt: skip
+            strength = gr.Slider(
+                0, 2, 1, step=0.05, label=label("compare_strength"),
+                info=label("compare_strength_info"), elem_id="compare-strength",
+            )  # fmt: skip
+            among = [(label(f"compare_view_{view}"), view) for view in VIEWS]
+            view = gr.Radio(among, value="slider", label=label("compare_view"),
+                            elem_id="compare-view")  # fmt: skip
+            said = gr.HTML(elem_id="compare-said")
+            stop = gr.Button(label("compare_stop"), size="sm", elem_id="compare-stop")
+        with gr.Column(scale=3, min_width=300):
+            slider = gr.ImageSlider(
+                show_label=False, interactive=False, container=False, buttons=["fullscreen"],
+                elem_id="compare-slider", format="png",
+            )  # fmt: skip
+            page = gr.HTML(elem_id="compare-page", visible=False)
+
+    def offer(key: str | None) -> Any:
+        try:
+            prompts = wanted_of(find(desk.workspace, key)).prompts if key else ()
+        except MISTAKES:  # what is wrong with it is said when it is to be drawn
+            prompts = ()
+        return gr.Dropdown(list(prompts), value=prompts[0] if prompts else "")
+
+    def look(*inputs: Any) -> Iterator[tuple[Any, Any, Any]]:
+        yield from _look(desk, *inputs)
+
+    inputs = [chosen, base, prompt, seed, strength, view]
+    options: dict[str, Any] = {
+        "trigger_mode": "always_last", "api_visibility": "private", "show_progress": "hidden",
+        "concurrency_id": "compare", "concurrency_limit": 2,
+    }  # fmt: skip
+    chosen.change(offer, chosen, prompt, **QUIETLY)
+    event = gr.on(
+        [prompt.change, seed.submit, seed.blur, strength.release, view.input, base.blur],
+        look, inputs, [slider, page, said], **options,
+    )  # fmt: skip
+    stop.click(lambda: give_back(), None, None, cancels=[event], **QUIETLY)
+
+
+def _look(
+    desk: Desk, key: str | None, base: str, prompt: str, seed: float, strength: float, view: str
+) -> Iterator[tuple[Any, Any, Any]]:
+    """Show at once what is there; what has to be drawn is announced with its time."""
+    if not key or not prompt:
+        yield gr.skip(), gr.skip(), ""
+        return
+    asked = [(prompt, int(seed), 0.0), (prompt, int(seed), float(strength))]
+    try:
+        source = find(desk.workspace, key)
+        file = final_file(source)
+        missing = len(set(asked)) - len(known(source, wanted_of(source), file, asked))
+        if missing:
+            yield gr.skip(), gr.skip(), announced(missing, estimate_s(source, missing))
+        for now in drawing(desk.workspace, source, file, asked, base=base or None):
+            if now.waits:
+                yield gr.skip(), gr.skip(), waiting(now)
+            elif all(job in now.pictures for job in asked):
+                pair = [now.pictures[job] for job in asked]
+                yield *_shown(pair, view), _caption(seed, strength)
+    except MISTAKES as error:
+        yield gr.skip(), gr.skip(), mistake(str(error))
+
+
+def announced(count: int, seconds: float) -> str:
+    """Say what is about to be drawn.
+
+    Args:
+        count: pictures.
+        seconds: expected.
+    Returns:
+        HTML.
+    """
+    said = text("compare_draws", count=count, time=duration(seconds))
+    return f'<div class="finding note">{html.escape(said)}</div>'
+
+
+def waiting(now: Advance) -> str:
+    """Say why nothing is drawn.
+
+    Args:
+        now: how far it has come.
+    Returns:
+        HTML.
+    """
+    return f'<div class="finding warn">{html.escape(text("compare_waits", why=now.waits))}</div>'
+
+
+def _caption(seed: float, strength: float) -> str:
+    return (
+        f'<p class="lead">{text("compare_caption", seed=int(seed), strength=f"{strength:g}")}</p>'
+    )
+
+
+def _shown(pair: list[Image.Image], view: str) -> tuple[Any, Any]:
+    if view == "slider":
+        return gr.ImageSlider(value=(pair[0], pair[1]), visible=True), gr.HTML(visible=False)
+    return gr.ImageSlider(visible=False), gr.HTML(_page(pair, view), visible=True)
+
+
+def _page(pair: list[Image.Image], view: str) -> str:
+    names = (text("compare_base_picture"), text("compare_lora_picture"))
+    shown = "".join(
+        f'<figure><img alt="{html.escape(name)}" src="{data_uri(image)}">'
+        f"<figcaption>{html.escape(name)}</figcaption></figure>"
+        for name, image in zip(names, pair, strict=True)
+    )
+    # Both lie on one another: the browser blinks or subtracts, so that nothing is sent anew.
+    return f'<div class="views {view}" tabindex="0">{shown}</div>'
