@@ -95,7 +95,7 @@ def test_the_draft_comes_back_as_it_was(workspace: Workspace):
     assert back is not None
     assert back == workspace.settle(recipe)
     assert back.output.folder == str(workspace.runs)
-    (workspace.root / "draft.toml").write_text("nam = 3")
+    (workspace.root / "draft.toml").write_text("nonsense = 3")
     with pytest.raises(SettingsError, match=r"draft\.toml"):
         workspace.load_draft()
 
