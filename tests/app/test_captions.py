@@ -83,7 +83,7 @@ def test_tokens_are_those_of_the_base_with_the_trigger():
 def test_draws_are_those_of_the_run_and_drop_what_they_drop(cats):
     recipe = cats.override(["data.captions.tag_dropout=0.5", "training.seed=3"])
     dataset = index(recipe.data)
-    shown, figure, _, seen = captions_seen.show(recipe, 0, 0, None)
+    shown, figure, _, seen = captions_seen._show(recipe, 0, 0, None)
     lines = shown.split("<li")[1:]
     assert len(lines) == captions_seen.NUM_SHOWN
     for epoch, line in enumerate(lines):
@@ -94,7 +94,7 @@ def test_draws_are_those_of_the_run_and_drop_what_they_drop(cats):
     assert "<b>" not in shown
     shares = dict(zip(figure.data[0].y, figure.data[0].x, strict=True))
     assert shares["zib"] == 100 and 35 < shares["hat"] < 65
-    assert all(one == gr.skip() for one in captions_seen.show(recipe, 0, 0, seen))
+    assert all(one == gr.skip() for one in captions_seen._show(recipe, 0, 0, seen))
 
 
 def test_what_moves_is_struck_through_at_the_end():

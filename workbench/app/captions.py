@@ -42,7 +42,7 @@ def build(desk: Desk) -> None:
         with gr.Column(scale=2, min_width=300):
             parts = _editor()
     image, name, words, counted, save, undo, fixed, why, copied = parts
-    captions_seen.build(desk, tab, on_show, edits)
+    captions_seen.build(desk, tab, on_show=on_show, edits=edits)
     captions_tags.build(desk, tab, edits)
     captions_tagger.build(desk, edits)
     same_as(desk, _python, _shell)

@@ -25,7 +25,7 @@ MAX_TOKENS = 75
 FIRST = ("shuffle", "tag_dropout", "keep_tokens", "caption_dropout")
 
 
-def build(desk: Desk, tab: Any, on_show: Shelf, edits: gr.State) -> None:
+def build(desk: Desk, tab: Any, *, on_show: Shelf, edits: gr.State) -> None:
     """Make this part of the tab.
 
     Args:
@@ -54,7 +54,7 @@ def build(desk: Desk, tab: Any, on_show: Shelf, edits: gr.State) -> None:
             desk.recipe.change, on_show.chosen.change, on_show.changed.change, edits.change,
             step.input, tab.select,
         ],
-        show, [desk.recipe, on_show.chosen, step, seen], [draws, bars, step, seen], **QUIETLY,
+        _show, [desk.recipe, on_show.chosen, step, seen], [draws, bars, step, seen], **QUIETLY,
     )  # fmt: skip
 
 
@@ -63,17 +63,8 @@ def _setting(path: str) -> str:
     return parts[2] if parts[:2] == ["data", "captions"] else ""
 
 
-def show(recipe: Recipe, index: int, step: int, seen: Any) -> tuple[Any, ...]:
-    """Draw the chosen picture's caption.
-
-    Args:
-        recipe: what is being made.
-        index: of the picture.
-        step: optimizer step, for the warm-up.
-        seen: what the page shows.
-    Returns:
-        Draws, bars, the slider of steps, and what is shown now; nothing where that is the same.
-    """
+def _show(recipe: Recipe, index: int, step: int, seen: Any) -> tuple[Any, ...]:
+    """Draw the chosen picture's caption; nothing is sent where the same stands there already."""
     try:
         dataset = pictures(recipe)
     except MISTAKES:  # the tab Data says what is wrong with them

@@ -121,6 +121,12 @@ def findings(recipe: Recipe) -> "list[Finding]":
     Returns:
         Findings, the worst first.
     """
+    asked: Any = recipe  # frozen, so it can be a key
+    return _checked(asked, _stamp(recipe))
+
+
+@functools.lru_cache(maxsize=8)  # each form of the page asks for the same
+def _checked(recipe: Recipe, stamp: object) -> "list[Finding]":
     from workbench import checks
 
     try:

@@ -42,18 +42,24 @@ def form(desk: Desk, chosen: Chooser) -> None:
     # The settings themselves change with a choice of kinds, and only then is the form made anew.
     @gr.render(inputs=desk.recipe, triggers=[desk.structure.change], **_RENDER)
     def show(recipe: Recipe) -> None:
-        shown = _arrange([entry for entry in walk(recipe) if chosen(entry)])
+        shown = _arrange(recipe, [entry for entry in walk(recipe) if chosen(entry)])
         _wire(desk, shown)
         _follow(desk, shown, beat)
 
 
 def _beat(desk: Desk) -> gr.State:
-    """Changes with the recipe, and one render alone may listen to it.
+    """Changes with the recipe as long as a form stays as it is; one render alone may listen to it.
 
-    Gradio 6.31 forgets all other listeners of an event once a render listens to it as well.
+    Gradio 6.31 forgets all other listeners of an event once a render listens to it as well, and
+    where a form is made anew, its old listeners are gone before the page knows.
     """
-    beat = gr.State(0)
-    desk.recipe.change(lambda count: count + 1, beat, beat, **QUIETLY)
+    known, beat = gr.State(()), gr.State(0)
+
+    def follow(recipe: Recipe, paths: tuple[str, ...], count: int) -> tuple[Any, Any]:
+        now = structure(recipe)
+        return (gr.skip(), count + 1) if now == paths else (now, gr.skip())
+
+    desk.recipe.change(follow, [desk.recipe, known, beat], [known, beat], **QUIETLY)
     return beat
 
 
@@ -72,19 +78,22 @@ def structure(recipe: Recipe) -> tuple[str, ...]:
     return tuple(entry.path for entry in walk(recipe))
 
 
-def _arrange(entries: Sequence[Entry]) -> list[Shown]:
+def _arrange(recipe: Recipe, entries: Sequence[Entry]) -> list[Shown]:
     """Narrow settings stand side by side, prompts and other texts over the whole width."""
     shown: list[Shown] = []
+    paths = [entry.path for entry in entries]
+    said = dict(zip(paths, _by_setting(findings(recipe), paths), strict=True))
     for wide, group in itertools.groupby(entries, lambda entry: entry.control in _WIDE):
         with gr.Column() if wide else gr.Row():
             for entry in group:
                 with gr.Column(min_width=160, scale=1):
-                    shown.append(_show(entry))
+                    shown.append(_show(entry, said[entry.path]))
     return shown
 
 
-def _show(entry: Entry) -> Shown:
-    return Shown(entry, component(entry), gr.HTML(visible=False, elem_classes="below"))
+def _show(entry: Entry, said: str) -> Shown:
+    below = gr.HTML(said, visible=bool(said), elem_classes="below")
+    return Shown(entry, component(entry), below)
 
 
 def component(entry: Entry) -> Any:
@@ -99,7 +108,9 @@ def component(entry: Entry) -> Any:
         f" ({', '.join(x for x in (entry.unit, entry.bounds) if x)})"
         * bool(entry.unit or entry.bounds)
     )
-    common = {"label": _name(entry.path), "info": info, "key": entry.path, "min_width": 140}
+    # A form that is made anew shows what is true now, not what stood there before.
+    common: dict[str, Any] = {"key": entry.path, "preserved_by_key": []}
+    common |= {"label": _name(entry.path), "info": info, "min_width": 140}
     if entry.control == "presence" or (entry.control == "toggle" and not entry.optional):
         return gr.Checkbox(value=bool(entry.value), **common)
     if entry.control in ("choice", "toggle"):
@@ -261,6 +272,6 @@ def every_setting(desk: Desk) -> None:
         )
         def show(recipe: Recipe, name: str) -> None:
             entries = [e for e in walk(recipe) if e.path.split(".")[0] == name]
-            shown = _arrange(entries)
+            shown = _arrange(recipe, entries)
             _wire(desk, shown)
             _follow(desk, shown, beat)

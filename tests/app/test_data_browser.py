@@ -1,0 +1,98 @@
+"""Data and captions in a real browser: sent, looked at, edited, taken back, painted on."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("files")
+    for number, colour in enumerate(("red", "green", "blue")):
+        Image.new("RGB", (300, 200), colour).save(folder / f"{number}.jpg")
+    (folder / "0.txt").write_text("red <script>alert(1)</script>, square")
+    (folder / "fake.png").write_text("no picture")
+    with zipfile.ZipFile(folder / "more.zip", "w") as archive:
+        picture = io.BytesIO()
+        Image.new("RGB", (200, 300), "white").save(picture, "PNG")
+        archive.writestr("white.png", picture.getvalue())
+        archive.writestr("read.me", "x")
+    return sorted(str(path) for path in folder.iterdir())
+
+
+def go_to(page, tab: str) -> None:
+    page.get_by_role("tab", name=tab, exact=True).first.click()
+
+
+def test_pictures_are_sent_used_edited_and_painted_on(app, open_page, files):
+    page = open_page(app)
+    go_to(page, "Data")
+    page.locator("#data-gallery button").nth(31).wait_for()  # the built-in concept at first
+    page.get_by_role("tab", name="Upload", exact=True).click()
+    page.locator("#upload-name").get_by_role("textbox").fill("squares")
+    page.locator("#upload-zone input[type=file]").set_input_files(files)
+    page.locator(".drop[data-state=done]").wait_for()
+    sent = page.locator("#upload-zone").inner_text()
+    assert "5 of 6 are there, 1 refused" in sent and "fake.png: not an image" in sent
+    page.locator("#use-upload").click()
+    page.locator("#data-facts dd", has_text="4").first.wait_for()
+    page.wait_for_function("document.querySelectorAll('#data-gallery button').length === 4")
+
+    go_to(page, "Captions")
+    words = page.locator("#caption-words").get_by_role("textbox")
+    page.locator("#captions-gallery button").nth(0).click()
+    page.wait_for_function(
+        "document.querySelector('#caption-words textarea').value.includes('<script>')"
+    )
+    assert "<script>" in page.locator("#draws").inner_text()  # text, everywhere
+    words.fill("red, square, bow")
+    page.locator("#caption-save").click()
+    page.locator("#draws .tag", has_text="bow").first.wait_for()
+    folder = Path(app.workspace) / "data" / "squares"
+    assert (folder / "0.txt").read_text() == "red, square, bow\n"
+    page.locator("#caption-undo").click()
+    page.wait_for_function("!document.querySelector('#draws').innerText.includes('bow')")
+    assert "<script>" in (folder / "0.txt").read_text()
+
+    go_to(page, "Data")
+    page.locator("#data-gallery button").nth(1).click()
+    page.locator("#masks button").first.click()
+    page.locator("#mask-take").click()
+    canvas = page.locator("#mask-editor canvas").first
+    canvas.wait_for()
+    page.wait_for_timeout(2000)  # the picture is laid on the canvas
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 60, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y, steps=10)
+    page.mouse.up()
+    page.wait_for_timeout(1000)  # the stroke is sent
+    page.locator("#mask-save").click()
+    page.locator("#mask-said", has_text="has a mask").wait_for()
+    with Image.open(folder / "1-mask.png") as mask:
+        assert mask.size == (300, 200)
+        share = sum(mask.histogram()[128:]) / (300 * 200)
+        assert 0.01 < share < 0.5
+
+
+def test_a_changed_recipe_reaches_every_tab(app, open_page):
+    """All listeners of the recipe hear of a change, those of forms made anew among them."""
+    page = open_page(app)
+    go_to(page, "Data")
+    page.get_by_role("tab", name="Built in", exact=True).click()
+    page.get_by_label("Style: any creature as a print in two inks").check()
+    page.locator("#use-built-in").click()
+    page.wait_for_function("document.querySelectorAll('#data-gallery button').length === 36")
+    trigger = page.locator("#tab-data").get_by_label("subsets 1 trigger").first
+    assert trigger.input_value() == "risoka"
+    trigger.fill("inky")
+    trigger.press("Enter")
+    go_to(page, "Captions")
+    page.locator("#draws .tag.first", has_text="inky").first.wait_for()
