@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 import torch
@@ -15,8 +16,10 @@ import torch
 from workbench import store
 from workbench.evaluation import parity
 from workbench.launch import resume
+from workbench.optim import Optimizer
 from workbench.recipe import Recipe
 from workbench.records import checkpoint, events, log
+from workbench.settings.fields import tag
 from workbench.training.run import Run
 from workbench.training.saving import world_changes
 
@@ -75,6 +78,10 @@ def same_tensors(one: Path, other: Path) -> bool:
 def curve(told: list[events.Event]) -> list[tuple]:
     steps = [e for e in told if e.event == "progress"]
     return [(e.step, e.loss, e.gradient_norm, e.learning_rates, e.traces) for e in steps]
+
+
+def test_every_optimizer_is_resumed_here():
+    assert set(OPTIMIZERS) == {tag(member) for member in get_args(get_args(Optimizer)[0])}
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
