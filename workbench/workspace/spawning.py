@@ -58,7 +58,8 @@ def spawn(arguments: Sequence[str], output: IO[bytes], *, folder: Path) -> subpr
     Returns:
         The process.
     """
-    environment = {"WORKBENCH_HOME": str(folder), **os.environ}
+    # Unbuffered: what a process printed last is what tells why it was killed.
+    environment = {"WORKBENCH_HOME": str(folder), **os.environ, "PYTHONUNBUFFERED": "1"}
     # -P: what lies in the workspace must not be imported. The package itself is found from where
     # it is now, also in a checkout that is not installed.
     package = Path(workbench.__file__).parents[1]
