@@ -88,8 +88,8 @@ def main() -> None:
     print(f"waits for the device in a measurement: {num_waits}; at most 1")
     held = share <= MAX_SHARE and num_waits <= 1
     print(
-        f"one measurement in {every} steps: {share:.2%} of a step ({measure_s / step_s:.1%} of the one "
-        f"it follows); at most {MAX_SHARE:.0%}: "
+        f"one measurement in {every} steps: {share:.2%} of a step "
+        f"({measure_s / step_s:.1%} of the one that it follows); at most {MAX_SHARE:.0%}: "
         f"{'holds' if held else 'FAILS'}"
     )
     sys.exit(not held)
