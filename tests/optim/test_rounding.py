@@ -51,7 +51,9 @@ def test_an_update_below_half_an_ulp_arrives_on_average() -> None:
             p.grad = torch.ones_like(p)
         plain.step()
         stand_ins.step(wide, seed=0, step=step, apart=True)
-    assert float((nearest.detach() - 1).abs().max()) == 0, "rounded to the nearest, nothing ever moves"
+    assert float((nearest.detach() - 1).abs().max()) == 0, (
+        "rounded to the nearest, nothing ever moves"
+    )
     moved = float((1 - rounded.detach().float()).mean())
     assert moved == pytest.approx(50 * 1e-4, rel=0.1)
     assert rounded.dtype == torch.bfloat16 and rounded.grad is None

@@ -1,4 +1,4 @@
-"""Points in the colour of their bucket, bars that add up, and a crop that leaves its inside alone."""
+"""Points in their bucket's colour, bars that add up, a crop that leaves its inside alone."""
 
 import json
 

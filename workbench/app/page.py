@@ -7,9 +7,10 @@ from typing import Any
 import gradio as gr
 
 from workbench.app import buckets, captions, compare, data, noise, runs, start, train
-from workbench.app.desk import EMPTY, QUIETLY, TICK_S, Desk, Options
+from workbench.app.desk import EMPTY, MISTAKES, QUIETLY, TICK_S, Desk, Options, saying
 from workbench.app.form import structure
 from workbench.app.words import label, text
+from workbench.recipe import Recipe
 from workbench.workspace.folders import Workspace
 
 TABS: dict[str, Callable[[Desk], None]] = {
@@ -44,15 +45,27 @@ def build(workspace: Workspace, options: Options | None = None) -> gr.Blocks:
             for name, make in TABS.items():
                 with gr.Tab(label(f"page_{name}"), id=name, elem_id=f"tab-{name}"):
                     make(desk)
-        page.load(lambda: workspace.load_draft() or EMPTY, None, recipe, **QUIETLY)
+        page.load(_draft(workspace), None, recipe, **QUIETLY)
         page.load(lambda: train.on_show(workspace), None, run, **QUIETLY)
         recipe.change(structure, recipe, structured, **QUIETLY)
-        recipe.change(workspace.save_draft, recipe, None, **QUIETLY)
+        recipe.change(saying(workspace.save_draft), recipe, None, **QUIETLY)
         seen = gr.State("")
         gr.on([page.load, tick.tick], _status(desk), seen, [status, seen], **QUIETLY).then(
             None, None, None, js=_TITLE
         )
     return page
+
+
+def _draft(workspace: Workspace) -> Callable[[], Recipe]:
+    def take() -> Recipe:
+        """What was being made; one that this version cannot read must not lock the page."""
+        try:
+            return workspace.load_draft() or EMPTY
+        except MISTAKES as error:
+            gr.Warning(text("page_draft", reason=html.escape(str(error))), duration=None)
+            return EMPTY
+
+    return take
 
 
 # The browser's own title says how far the run is, also while another page is in front.

@@ -31,7 +31,7 @@ def measure(
         path = store.write_text(Path(folder) / "recipe.toml", recipe.to_toml())
         command = [sys.executable, "-m", "workbench", "check", str(path), "--measure"]
         if price_per_hour is not None:
-            command += ["--price", str(price_per_hour)]
+            command += ["--price-per-hour", str(price_per_hour)]
         with subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
