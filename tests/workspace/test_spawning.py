@@ -105,7 +105,7 @@ def test_a_training_survives_app_and_worker_and_stops_and_goes_on(base):
     step = history.summary(job.folder).step
     until(lambda: history.summary(job.folder).step > step + 2, 60)
     assert overview(workspace)[0].state == "running"
-    until(lambda: ensure_worker(workspace) or not worker.alive)
+    until(lambda: ensure_worker(workspace), 60)  # one that fell over early is not replaced at once
     until(lambda: "found at work" in worker_log(workspace), 60)
     assert psutil.Process(trainer.pid).is_running()
     cancel(job)
