@@ -7,11 +7,12 @@ from typing import Any
 import gradio as gr
 
 from workbench.app import buckets, captions, compare, data, noise, runs, start, train
-from workbench.app.desk import EMPTY, MISTAKES, QUIETLY, TICK_S, Desk, Options, saying
+from workbench.app.desk import EMPTY, MISTAKES, QUIETLY, TICK_S, Desk, Options, hooks, saying
 from workbench.app.form import structure
 from workbench.app.words import label, text
 from workbench.recipe import Recipe
 from workbench.workspace.folders import Workspace
+from workbench.workspace.spawning import ensure_worker
 
 TABS: dict[str, Callable[[Desk], None]] = {
     "start": start.build,
@@ -77,8 +78,8 @@ _TITLE = (
 def _status(desk: Desk) -> Callable[[str], tuple[Any, Any]]:
     def look(seen: str) -> tuple[Any, Any]:
         """What goes on now; nothing is sent where nothing changed."""
-        options = desk.options
-        now = train.status_line(desk.workspace, options.price_per_hour, options.currency)
+        ensure_worker(desk.workspace, hooks(desk.options))  # whatever became of the last one
+        now = train.status_line(desk.workspace, desk.options)
         return (gr.skip(), gr.skip()) if now == seen else (now, now)
 
     return look

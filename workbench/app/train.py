@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from workbench.app import train_live, train_setup
-from workbench.app.desk import Desk, hooks
+from workbench.app.desk import Desk, Options, hooks
 from workbench.app.words import text
 from workbench.recipe import Recipe
 from workbench.workspace.folders import Workspace
@@ -48,13 +48,12 @@ def launch(desk: Desk, recipe: Recipe, budget: Budget | None = None) -> tuple[st
     return job.run, gr.Tabs(selected="train")
 
 
-def status_line(workspace: Workspace, price_per_hour: float | None, currency: str) -> str:
+def status_line(workspace: Workspace, options: Options) -> str:
     """What goes on in the workspace, for the head of the page.
 
     Args:
         workspace: where.
-        price_per_hour: of this machine; None shows no cost.
-        currency: its sign.
+        options: price and currency.
     Returns:
         HTML.
     """
@@ -68,7 +67,7 @@ def status_line(workspace: Workspace, price_per_hour: float | None, currency: st
         train_live.pill(working.state),
         f"<b>{html.escape(working.name)}</b>",
         *_advance(working),
-        *train_live.money(workspace, working, price_per_hour, currency),
+        *train_live.money(working, options),
     ]
     if queued:
         parts.append(html.escape(text("page_more", count=queued)))

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.components.plot import PlotData
 
-from workbench.app.desk import QUIETLY, Desk, file_link, saying
+from workbench.app.desk import QUIETLY, Desk, Options, file_link, saying
 from workbench.app.train_samples import matrix
 from workbench.app.words import label, text
 from workbench.evaluation import curves
@@ -165,16 +165,12 @@ def pill(state: str) -> str:
     return f'<span class="pill {state}">{text(f"train_state_{state}")}</span>'
 
 
-def money(
-    workspace: Workspace, now: Standing, price_per_hour: float | None, currency: str
-) -> list[str]:
+def money(now: Standing, options: Options) -> list[str]:
     """What a run has cost and will cost, and how long it still takes.
 
     Args:
-        workspace: where.
         now: the run.
-        price_per_hour: of this machine; None shows no cost.
-        currency: its sign.
+        options: price and currency; without a price no cost is shown.
     Returns:
         Pieces of HTML.
     """
@@ -184,12 +180,10 @@ def money(
     parts = []
     if now.state == "running" and isinstance(step, Progress) and step.eta_s is not None:
         parts.append(f"<span>{text('page_left', time=duration(step.eta_s))}</span>")
-    if price_per_hour:
-        spent = cost(seen.events, price_per_hour)
-        expected = f" / {currency}{spent.expected:.2f}" if spent.expected is not None else ""
-        parts.append(
-            f"<span>{html.escape(currency)}{spent.so_far:.2f}{html.escape(expected)}</span>"
-        )
+    if options.price_per_hour:
+        spent, sign = cost(seen.events, options.price_per_hour), html.escape(options.currency)
+        expected = f" / {sign}{spent.expected:.2f}" if spent.expected is not None else ""
+        parts.append(f"<span>{sign}{spent.so_far:.2f}{expected}</span>")
     return parts
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from workbench import launch, store
 from workbench.evaluation.experiment import differences
 from workbench.evaluation.page import duration
+from workbench.notebook.keeping import bring_back, keep
 from workbench.notebook.shown import Shown, grid, table
 from workbench.plots.inline import curve_svg
 from workbench.recipe import Recipe
@@ -26,6 +27,7 @@ from workbench.records.events import (
     Reported,
     Resumed,
     Sampled,
+    Saved,
     Started,
     Validated,
     Warned,
@@ -36,7 +38,7 @@ REDRAW_EVERY_S = 0.7
 MAX_PICTURES = 8
 
 
-def train(recipe: Recipe, *, again: bool = False) -> Run:
+def train(recipe: Recipe, *, again: bool = False, home: Path | None = None) -> Run:
     """Train in a cell and watch it; what is done already is not done twice.
 
     A run of the same recipe that was cut off, with its runtime for example, goes on from its last
@@ -45,12 +47,16 @@ def train(recipe: Recipe, *, again: bool = False) -> Run:
     Args:
         recipe: what to do.
         again: start anew in any case.
+        home: a folder that outlives this machine, such as a mounted drive: what the run saves is
+            copied there and read back, and a run that only lies there is fetched first.
     Returns:
         The run, complete; its `folder` holds all that came of it.
     Raises:
         Exception: whatever went wrong, after the cell has shown it.
     """
-    return _train(recipe, Place(), again=again)
+    if home is not None and not again:
+        bring_back(Path(recipe.output.folder) / recipe.name, home)
+    return _train(recipe, Place(), again=again, home=home)
 
 
 def train_all(recipes: Mapping[str, Recipe]) -> dict[str, Run]:
@@ -129,24 +135,28 @@ class Place:
         return time.monotonic() - self._drawn > REDRAW_EVERY_S
 
 
-def _train(recipe: Recipe, place: Place, *, again: bool = False) -> Run:
+def _train(recipe: Recipe, place: Place, *, again: bool = False, home: Path | None = None) -> Run:
     found = None if again else _earlier(recipe)
     if found is None:
-        return _watch(launch.start(recipe), place)
+        return _watch(launch.start(recipe), place, home)
     if found.state == "finished":
         place.show(Live.of(found.folder).shown("complete since an earlier call"))
         return Run(Recipe.load(found.folder / "recipe.toml"), found.folder)
-    return _watch(launch.resume(found.folder), place)
+    return _watch(launch.resume(found.folder), place, home)
 
 
-def _watch(run: Run, place: Place) -> Run:
+def _watch(run: Run, place: Place, home: Path | None = None) -> Run:
     live = Live(run.folder)
     try:
         for event in run.train():
             if live.add(event) or place.is_old:
                 place.show(live.shown())
+            if home is not None and isinstance(event, Saved):
+                keep(run.folder, home)
     finally:
         place.show(live.shown())
+    if home is not None:
+        keep(run.folder, home)
     return run
 
 
