@@ -70,15 +70,14 @@ def _draw(
         values = _numbers(strengths)
         source = find(desk.workspace, key or "")
         files = rows_of(source)
-        wanted = wanted_of(source)
         asked = [(prompt, int(seed), value) for value in values]
-        there = sum(len(known(source, wanted, file, asked)) for file in files)
+        there = sum(len(known(source, file, asked)) for file in files)
         count = len(files) * len(asked) - there
         if count:
             yield announced(count, estimate_s(source, count)), gr.skip()
         found: dict[tuple[Path, float], Image.Image] = {}
         for file in files:
-            for now in drawing(desk.workspace, source, file, asked, base=base or None):
+            for now in drawing(desk.workspace, source, asked, file=file, base=base or None):
                 found |= {(file, job[2]): image for job, image in now.pictures.items()}
                 yield waiting(now) if now.waits else "", _table(files, values, found)
     except MISTAKES as error:

@@ -92,10 +92,10 @@ def _look(
     try:
         source = find(desk.workspace, key)
         file = final_file(source)
-        missing = len(set(asked)) - len(known(source, wanted_of(source), file, asked))
+        missing = len(set(asked)) - len(known(source, file, asked))
         if missing:
             yield gr.skip(), gr.skip(), announced(missing, estimate_s(source, missing))
-        for now in drawing(desk.workspace, source, file, asked, base=base or None):
+        for now in drawing(desk.workspace, source, asked, file=file, base=base or None):
             if now.waits:
                 yield gr.skip(), gr.skip(), waiting(now)
             elif all(job in now.pictures for job in asked):

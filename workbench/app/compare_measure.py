@@ -79,11 +79,11 @@ def _draw(desk: Desk, key: str | None, base: str, seeds: float) -> Iterator[tupl
         first = wanted.sampling.seeds[0]
         every = tuple(range(first, first + int(seeds)))
         plan = make_plan(wanted, CompareSettings(seeds=every))
-        count = len(plan.jobs) - len(known(source, wanted, file, plan.jobs))
+        count = len(plan.jobs) - len(known(source, file, plan.jobs))
         if count:
             yield announced(count, estimate_s(source, count)), "", "", "", skip
         found: dict[Job, Image.Image] = {}
-        for now in drawing(desk.workspace, source, file, plan.jobs, base=base or None):
+        for now in drawing(desk.workspace, source, plan.jobs, file=file, base=base or None):
             found = now.pictures
             progress = text("compare_progress", done=now.done, total=now.total)
             line = waiting(now) if now.waits else f'<p class="lead">{progress}</p>'

@@ -61,12 +61,11 @@ _pictures: OrderedDict[Key, Image.Image] = OrderedDict()
 _seconds: dict[str, float] = {}
 
 
-def known(source: Source, wanted: "Wanted", file: Path, asked: Sequence[Job]) -> dict[Job, Any]:
+def known(source: Source, file: Path, asked: Sequence[Job]) -> dict[Job, Any]:
     """Pictures that need not be drawn: a run's own, and those drawn before.
 
     Args:
         source: whose.
-        wanted: how pictures are drawn.
         file: the LoRA file that acts.
         asked: which pictures.
     Returns:
@@ -74,7 +73,7 @@ def known(source: Source, wanted: "Wanted", file: Path, asked: Sequence[Job]) ->
     """
     from workbench.evaluation.compare import drawn_pictures
 
-    found = {}
+    wanted, found = wanted_of(source), {}
     if source.is_run and _is_final(source, file):
         found = {job: x for job, x in drawn_pictures(source.path).items() if job in set(asked)}
     for job in asked:
@@ -97,15 +96,15 @@ def estimate_s(source: Source, count: int) -> float:
 
 
 def drawing(
-    workspace: Workspace, source: Source, file: Path, asked: Sequence[Job], *, base: str | None
+    workspace: Workspace, source: Source, asked: Sequence[Job], *, file: Path, base: str | None
 ) -> Iterator[Advance]:
     """Draw pictures a few at a time; a training is waited for, never disturbed.
 
     Args:
         workspace: whose device.
         source: a run or a file.
-        file: the LoRA file that acts.
         asked: which pictures.
+        file: the LoRA file that acts.
         base: where the base lies, if not where the source says.
     Yields:
         After each batch and each second of waiting; at last with all pictures.
@@ -114,7 +113,7 @@ def drawing(
         FileRefused: the file is unsound, or does not fit its base.
     """
     wanted = wanted_of(source)
-    found = known(source, wanted, file, asked)
+    found = known(source, file, asked)
     missing = [job for job in dict.fromkeys(asked) if job not in found]
     yield Advance(len(found), len(found) + len(missing), "", dict(found))
     total = len(found) + len(missing)

@@ -96,11 +96,11 @@ def _begin(desk: Desk, key: str | None, base: str) -> Iterator[tuple[Any, ...]]:
             for k in range(NUM_PAIRS)
         ]
         asked = [(*pair, strength) for pair in pairs for strength in (0.0, 1.0)]
-        count = len(asked) - len(known(source, wanted, file, asked))
+        count = len(asked) - len(known(source, file, asked))
         if count:
             yield announced(count, estimate_s(source, count)), *rest
         found: dict[Any, Any] = {}
-        for now in drawing(desk.workspace, source, file, asked, base=base or None):
+        for now in drawing(desk.workspace, source, asked, file=file, base=base or None):
             found = now.pictures
             progress = text("compare_progress", done=now.done, total=now.total)
             yield waiting(now) if now.waits else f'<p class="lead">{progress}</p>', *rest
