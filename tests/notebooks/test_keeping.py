@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from workbench.notebook import keeping
 from workbench.store import FileRefused
 

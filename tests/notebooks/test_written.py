@@ -41,7 +41,9 @@ def test_no_output_is_stored(path: Path):
 @every_notebook
 def test_cells_are_short_and_named(path: Path):
     cells = reading.code_cells(path)
-    long = {reading.first_line(c): len(c.source.splitlines()) for c in cells}
+    # A tool's first cell ends in the list of its names, which explains missing ones.
+    written = {reading.first_line(c): c.source.partition("nb.work(")[0] for c in cells}
+    long = {name: len(source.splitlines()) for name, source in written.items()}
     assert {name: lines for name, lines in long.items() if lines > MAX_LINES} == {}
     names = [reading.first_line(cell) for cell in cells]
     assert all(re.match(r"# \w", name) for name in names), "a cell's first line says what it does"

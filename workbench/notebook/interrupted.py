@@ -46,7 +46,7 @@ def killed_and_resumed(recipe: Recipe) -> dict[str, str | int | bool]:
 
 
 def _killed(recipe: Recipe, folder: Path) -> int:
-    """Train in a process of its own and kill it a step after its first checkpoint; its last step."""
+    """Train in a process of its own, kill it after its first checkpoint; its last step."""
     path, said = folder.with_suffix(".toml"), folder.with_suffix(".log")
     store.write_text(path, recipe.to_toml(comments=False))
     began = time.monotonic()
