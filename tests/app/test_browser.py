@@ -50,6 +50,7 @@ def test_a_password_stands_before_the_page(tmp_path: Path, open_page: OpenPage):
         password.fill("correct horse battery")
         page.get_by_role("button", name="Login").click()
         page.get_by_role("tab", name="Data", exact=True).wait_for()
+        page.close()
     finally:
         assert app.end() == 130
 

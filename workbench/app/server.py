@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from workbench.app.security import Account, Gate
@@ -27,6 +27,24 @@ MAX_UPLOAD_BYTES = 20 << 30
 # Gradio deletes what pages left behind: looks once an hour for files older than a day.
 DELETE_CACHE_S = (3600, 86400)
 MAX_SESSIONS = 64  # whose state is kept; the oldest tab beyond them begins anew
+
+# What `launch()` would otherwise decide from the environment, or leave open.
+_FIXED: dict[str, Any] = {
+    "prevent_thread_lock": True,
+    "inline": False,
+    "inbrowser": False,
+    "quiet": True,
+    "show_error": True,  # in the page: who has come in may read it
+    "run_history": False,
+    "ssr_mode": False,
+    "pwa": False,
+    "mcp_server": False,
+    "enable_monitoring": False,
+    "strict_cors": True,
+    "num_workers": 0,
+    "state_session_capacity": MAX_SESSIONS,
+    "footer_links": [],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +149,7 @@ def serve(
     page.delete_cache = page.delete_cache or DELETE_CACHE_S
     for function in page.fns.values():  # a page tells its functions' names even before the login
         function.api_visibility = "private"
+    own = routes.routes(workspace, max_upload_bytes=max_upload_bytes)
     origins: set[str] = set()
     gate = Middleware(
         Gate,
@@ -140,36 +159,20 @@ def serve(
         origins=origins,
     )
     page.launch(
-        prevent_thread_lock=True,
-        inline=False,
-        inbrowser=False,
-        quiet=True,
+        **_FIXED,
         server_name=door.host,
         server_port=port,
         share=door.share,
         root_path=door.root_path,
         auth=door.account.matches if door.account is not None else None,
         auth_message=text("page_login"),
-        show_error=True,
         max_file_size=max_upload_bytes,
         allowed_paths=[str(workspace.thumbnails)],
         blocked_paths=_blocked(workspace),
-        run_history=False,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        enable_monitoring=False,
-        strict_cors=True,
-        num_workers=0,
-        state_session_capacity=MAX_SESSIONS,
-        footer_links=[],
         theme=theme.theme(),
         css=theme.css(),
         i18n=translations(),
-        app_kwargs={
-            "middleware": [gate],
-            "routes": routes.routes(workspace, max_upload_bytes=max_upload_bytes),
-        },
+        app_kwargs={"middleware": [gate], "routes": own},
     )
     if page.share_url:
         origins.add(page.share_url)

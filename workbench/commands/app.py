@@ -22,51 +22,53 @@ if TYPE_CHECKING:
 
 PASSWORD_VARIABLE = "WORKBENCH_AUTH"
 
+Folder = Annotated[Path, typer.Argument(metavar="[WORKSPACE]", help="folder that holds all state.")]
+Port = Annotated[int | None, typer.Option(help="port; by default 7860 or the next free one.")]
+Listen = Annotated[bool, typer.Option("--listen", help="let other machines of the network in.")]
+Share = Annotated[
+    bool, typer.Option("--share", help="open a public link through Gradio's servers.")
+]
+Auth = Annotated[
+    str | None,
+    typer.Option(
+        metavar="USER:PASSWORD",
+        help="who may come in. Others see it in the list of processes: --auth-file is better, "
+        f"or the variable {PASSWORD_VARIABLE}.",
+    ),
+]
+AuthFile = Annotated[Path | None, typer.Option(help="file with USER:PASSWORD in its first line.")]
+RootPath = Annotated[
+    str, typer.Option(help="where a reverse proxy shows the app: a path or a whole address.")
+]
+Price = Annotated[float | None, typer.Option(min=0.0, help="of this machine, to show costs.")]
+Currency = Annotated[str, typer.Option(help="sign before a price.")]
+Webhook = Annotated[
+    str | None, typer.Option(metavar="URL", help="is told by POST when a run ends.")
+]
+OnFinish = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CMD", help="runs when the queue is empty: to stop a rented machine, say."
+    ),
+]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="open no browser window.")]
+MaxUpload = Annotated[float, typer.Option(min=0.001, help="of one upload.")]
+
 
 def app(
-    workspace: Annotated[
-        Path, typer.Argument(metavar="[WORKSPACE]", help="folder that holds all state.")
-    ] = Path("workbench-workspace"),
-    port: Annotated[
-        int | None, typer.Option(help="port; by default 7860 or the next free one.")
-    ] = None,
-    listen: Annotated[
-        bool, typer.Option("--listen", help="let other machines of the network in.")
-    ] = False,
-    share: Annotated[
-        bool, typer.Option("--share", help="open a public link through Gradio's servers.")
-    ] = False,
-    auth: Annotated[
-        str | None,
-        typer.Option(
-            metavar="USER:PASSWORD",
-            help="who may come in. Others see it in the list of processes: --auth-file is better, "
-            f"or the variable {PASSWORD_VARIABLE}.",
-        ),
-    ] = None,
-    auth_file: Annotated[
-        Path | None, typer.Option(help="file with USER:PASSWORD in its first line.")
-    ] = None,
-    root_path: Annotated[
-        str, typer.Option(help="where a reverse proxy shows the app: a path or a whole address.")
-    ] = "",
-    price_per_hour: Annotated[
-        float | None, typer.Option(min=0.0, help="of this machine, to show costs.")
-    ] = None,
-    currency: Annotated[str, typer.Option(help="sign before a price.")] = "$",
-    webhook: Annotated[
-        str | None, typer.Option(metavar="URL", help="is told by POST when a run ends.")
-    ] = None,
-    on_finish: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CMD", help="runs when the queue is empty: to stop a rented machine, say."
-        ),
-    ] = None,
-    no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="open no browser window.")
-    ] = False,
-    max_upload_gib: Annotated[float, typer.Option(min=0.001, help="of one upload.")] = 20.0,
+    workspace: Folder = Path("workbench-workspace"),
+    port: Port = None,
+    listen: Listen = False,
+    share: Share = False,
+    auth: Auth = None,
+    auth_file: AuthFile = None,
+    root_path: RootPath = "",
+    price_per_hour: Price = None,
+    currency: Currency = "$",
+    webhook: Webhook = None,
+    on_finish: OnFinish = None,
+    no_browser: NoBrowser = False,
+    max_upload_gib: MaxUpload = 20.0,
 ) -> None:
     """Open the workbench in a browser: data, captions, noise, training, comparison."""
     from workbench.app.server import Door, serve
