@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.context import Context
 
-from workbench.app.desk import MISTAKES, QUIETLY, Desk, pictures, same_as, saying
+from workbench.app.desk import MISTAKES, QUIETLY, Desk, pictures, same_as, saved_as, saying
 from workbench.app.form import form, mistake
 from workbench.app.gallery import shelf
 from workbench.app.words import label, text
@@ -22,13 +22,6 @@ MAX_SHOWN = 1000  # pictures in the figure and the table; a spreadsheet takes al
 SIDE_PX = 512  # of the picture with its crop
 FIRST = ("resolution", "enabled")  # the other settings are folded away
 COLUMNS = ("number", "name", "size", "bucket", "scale", "lost", "shows", "mask", "aside")
-# Makes a file of what the server wrote and lets the browser keep it.
-_KEEP = """(csv) => {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([csv], {type: "text/csv"}));
-  link.download = "buckets.csv";
-  link.click();
-}"""
 
 
 def build(desk: Desk) -> None:
@@ -78,7 +71,7 @@ def build(desk: Desk) -> None:
           [image, said, crop_seen], **QUIETLY)  # fmt: skip
     table.select(_choose, on_show.chosen, on_show.chosen, **QUIETLY)
     keep.click(saying(_csv), desk.recipe, csv, api_visibility="private").then(
-        None, csv, None, js=_KEEP
+        None, csv, None, js=saved_as("buckets.csv", "text/csv")
     )
 
 

@@ -190,6 +190,24 @@ def file_link(run: str, path: str) -> str:
     return f"workbench/file/{urllib.parse.quote(run)}/{urllib.parse.quote(path)}"
 
 
+def saved_as(name: str, media_type: str) -> str:
+    """Let the browser make a file of a text, so that the server gives no folder away for it.
+
+    Args:
+        name: of the file.
+        media_type: such as "text/csv".
+    Returns:
+        JavaScript for an event whose input is the text.
+    """
+    return f"""(words) => {{
+  if (!words) return;
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([words], {{type: "{media_type}"}}));
+  link.download = "{name}";
+  link.click();
+}}"""
+
+
 def same_as(desk: Desk, python: Callable[[Recipe], str], shell: Callable[[Recipe], str]) -> None:
     """Show how an action is spelled in the other faces, folded away.
 

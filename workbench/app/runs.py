@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.app.desk import QUIETLY, Desk, hooks, saying
+from workbench.app.desk import QUIETLY, Desk, hooks, saved_as, saying
 from workbench.app.words import label, text
 from workbench.evaluation.page import duration
 from workbench.plots.curves import several
@@ -47,7 +47,8 @@ def build(desk: Desk) -> None:
         more = gr.Number(0, label=label("runs_more"), minimum=0, precision=0, min_width=120)
         again = gr.Button(label("runs_resume"), size="sm", min_width=120)
         take = gr.Button(label("runs_take"), size="sm", min_width=120)
-        keep = gr.DownloadButton(label("runs_toml"), size="sm", min_width=120)
+        keep = gr.Button(label("runs_toml"), size="sm", min_width=120)
+    words = gr.Textbox(visible=False)
     with gr.Accordion(label("runs_delete"), open=False):
         gr.Markdown(label("runs_delete_info"), elem_classes="lead")
         with gr.Row():
@@ -74,7 +75,9 @@ def build(desk: Desk) -> None:
         [desk.recipe, desk.tabs],
         api_visibility="private",
     )
-    desk.run.change(_toml_file(desk), desk.run, keep, **QUIETLY)
+    keep.click(
+        saying(lambda run: _recipe(desk, run).to_toml()), desk.run, words, api_visibility="private"
+    ).then(None, words, None, js=saved_as("recipe.toml", "application/toml"))
     delete.click(
         saying(_deleting(desk)), [desk.run, sure], [desk.run, sure], api_visibility="private"
     ).then(look, seen, [table, empty, seen], **QUIETLY)
@@ -118,14 +121,6 @@ def _recipe(desk: Desk, run: str) -> Recipe:
     if not run:
         raise SettingsError(text("runs_choose"))
     return Recipe.load(desk.workspace.inside("runs", run) / "recipe.toml")
-
-
-def _toml_file(desk: Desk) -> Callable[[str], Any]:
-    def give(run: str) -> Any:
-        path = desk.workspace.inside("runs", run) / "recipe.toml" if run else None
-        return gr.DownloadButton(value=str(path) if path and path.exists() else None)
-
-    return give
 
 
 def _resuming(desk: Desk) -> Callable[[str, float], Any]:
