@@ -173,7 +173,7 @@ class TestCheck:
 
     def test_an_unknown_exercise_is_named(self):
         with pytest.raises(SettingsError, match=r"exercise must be one of 00\.time"):
-            nb.check("00.tiem", 1)
+            nb.check("00.timer", 1)
 
 
 class TestLive:
