@@ -74,9 +74,7 @@ class SoftMinSNR(_Weighting):
     """
 
     kind: Literal["soft_min_snr"] = "soft_min_snr"
-    gamma: float = setting(
-        5.0, gt=0, le=100, help="ratio at which the weight has fallen to a half"
-    )
+    gamma: float = setting(5.0, gt=0, le=100, help="ratio at which the weight has fallen to a half")
 
     def weights(self, snr: Tensor, prediction: Prediction) -> Tensor:
         """Gamma / (SNR + gamma) for epsilon, that times SNR / (SNR + 1) for v.
