@@ -35,6 +35,8 @@ def build(workspace: Workspace, options: Options | None = None) -> gr.Blocks:
     Returns:
         The page, not yet launched.
     """
+    import transformers  # noqa: F401  # two handlers that begin it at once see half of it
+
     with gr.Blocks(title=text("page_title"), analytics_enabled=False, fill_width=True) as page:
         recipe, structured = gr.State(None), gr.State(())
         run, tick = gr.State(""), gr.Timer(TICK_S)

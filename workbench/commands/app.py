@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workbench.commands.terminal import complain, say
-from workbench.settings import SettingsError
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -110,6 +109,7 @@ def app(
 
 def _account(auth: str | None, auth_file: Path | None) -> "Account | None":
     from workbench.app.security import Account
+    from workbench.settings import SettingsError
     from workbench.store import shown
 
     # Out of the environment, which trainings inherit.
