@@ -107,7 +107,8 @@ def _about(base: "BaseSettings", stamp: int) -> str:
         source = locate(base)
     except MISTAKES as error:
         return mistake(str(error))
-    kind = text("data_kind_critters" if base.path == "critters" else f"data_kind_{source.version}")
+    version = "critters" if base.path == "critters" else source.version
+    kind = text(f"data_kind_{version}")
     return _facts({"data_model_now": path.name, "data_model_kind": kind})
 
 
