@@ -16,7 +16,7 @@ from workbench.records.events import Progress
 from workbench.records.lock import holder
 from workbench.workspace.folders import Workspace
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
 OpenPage = Callable[..., Any]
 SLOW_MS = 180_000  # two cores load a model, encode pictures and measure the base
@@ -72,6 +72,7 @@ def test_a_run_outlives_tabs_and_app_and_tells_the_truth(workspace: Workspace, o
         other.wait_for_timeout(3000)
         assert len(_steps(run)) > before, "it goes on without a page"
 
+        other.close()  # a page without its server complains
         assert app.end() == 130  # and without the app
         app = start_app(workspace.root)
         page = open_page(app)
@@ -83,7 +84,7 @@ def test_a_run_outlives_tabs_and_app_and_tells_the_truth(workspace: Workspace, o
         _state(page, "trains")
         page.locator("#ask-stop").click()
         _state(page, "stopped")
-        page.locator("a.button", has_text="watched.safetensors").wait_for(timeout=SLOW_MS)
+        page.locator("a.button", has_text="watched-step").wait_for(timeout=SLOW_MS)
         done = max(_steps(run))
 
         _go_to(page, "Runs")
@@ -102,6 +103,7 @@ def test_a_run_outlives_tabs_and_app_and_tells_the_truth(workspace: Workspace, o
         os.kill(owner.pid, signal.SIGKILL)
         page.locator("#run-head .pill", has_text="crashed").wait_for(timeout=10_000)
         assert "SIGKILL" in page.locator("#run-head .finding").inner_text()
+        page.close()
     finally:
         app.end()
 
