@@ -91,7 +91,7 @@ class App:
     process: subprocess.Popen[str]
     lines: list[str] = field(default_factory=list)
 
-    def end(self, number: signal.Signals = signal.SIGINT) -> int:
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait for the exit code."""
         self.process.send_signal(number)
         return self.process.wait(30)

@@ -52,7 +52,7 @@ def test_a_password_stands_before_the_page(tmp_path: Path, open_page: OpenPage):
         page.get_by_role("tab", name="Data", exact=True).wait_for()
         page.close()
     finally:
-        assert app.end() == 130
+        assert app.end() == 143
 
 
 def test_ctrl_c_leaves_at_once_with_a_page_open(tmp_path: Path, open_page: OpenPage):

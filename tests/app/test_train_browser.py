@@ -73,7 +73,7 @@ def test_a_run_outlives_tabs_and_app_and_tells_the_truth(workspace: Workspace, o
         assert len(_steps(run)) > before, "it goes on without a page"
 
         other.close()  # a page without its server complains
-        assert app.end() == 130  # and without the app
+        assert app.end() == 143  # and without the app
         app = start_app(workspace.root)
         page = open_page(app)
         _go_to(page, "Train")
