@@ -78,10 +78,10 @@ def test_a_worker_is_a_process_that_outlives_the_app_and_ends_with_the_queue(tmp
 
 @pytest.fixture
 def base(tiny_sd: Path, tmp_path: Path):
-    """A workspace and a recipe of some hundred steps in it; what still works is ended."""
+    """A workspace and a recipe that does not end by itself; what still works is killed."""
     workspace = Workspace(tmp_path / "workspace")
     photos = write_photos(workspace.data / "photos")
-    recipe = tiny_recipe(tiny_sd, photos, Path("runs"), "length.steps=400", "output.report=false")
+    recipe = tiny_recipe(tiny_sd, photos, Path("runs"), "length.steps=20000", "output.report=false")
     yield workspace, recipe
     for folder in (*workspace.runs.iterdir(), workspace.queue):
         owner = holder(folder)
