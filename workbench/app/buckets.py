@@ -63,7 +63,7 @@ def build(desk: Desk) -> None:
     same_as(desk, _python, _shell)
 
     seen, crop_seen = gr.State(None), gr.State(None)
-    moved = [desk.recipe.change, tab.select]
+    moved = [desk.recipe.change, desk.edits.change, tab.select]
     parts = [facts, points, bars, table, seen]
     gr.on([*moved, on_show.chosen.change], show, [desk.recipe, on_show.chosen, seen], parts,
           **QUIETLY)  # fmt: skip

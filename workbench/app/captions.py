@@ -34,17 +34,16 @@ def build(desk: Desk) -> None:
     tab: Any = Context.block
     gr.Markdown(label("captions_title"), elem_classes="tab-title")
     gr.Markdown(label("captions_lead"), elem_classes="lead")
-    # Rises when captions were written: files change without the recipe changing.
-    edits = gr.State(0)
+    edits = desk.edits
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
             on_show = shelf(desk, tab, "captions")
         with gr.Column(scale=2, min_width=300):
             parts = _editor()
     image, name, words, counted, save, undo, fixed, why, copied = parts
-    captions_seen.build(desk, tab, on_show=on_show, edits=edits)
-    captions_tags.build(desk, tab, edits)
-    captions_tagger.build(desk, edits)
+    captions_seen.build(desk, tab, on_show=on_show)
+    captions_tags.build(desk, tab)
+    captions_tagger.build(desk)
     same_as(desk, _python, _shell)
 
     looked: list[Any] = [image, name, words, counted, save, fixed, why]

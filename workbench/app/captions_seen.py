@@ -25,14 +25,13 @@ MAX_TOKENS = 75
 FIRST = ("shuffle", "tag_dropout", "keep_tokens", "caption_dropout")
 
 
-def build(desk: Desk, tab: Any, *, on_show: Shelf, edits: gr.State) -> None:
+def build(desk: Desk, tab: Any, *, on_show: Shelf) -> None:
     """Make this part of the tab.
 
     Args:
         desk: what all tabs share.
         tab: the `gr.Tab` that it stands in.
         on_show: the gallery that a picture is chosen in.
-        edits: rises when captions were written.
     """
     gr.Markdown(label("captions_seen"), elem_classes="part-title")
     gr.Markdown(label("captions_seen_lead"), elem_classes="lead")
@@ -51,7 +50,7 @@ def build(desk: Desk, tab: Any, *, on_show: Shelf, edits: gr.State) -> None:
     seen = gr.State(None)
     gr.on(
         [
-            desk.recipe.change, on_show.chosen.change, on_show.changed.change, edits.change,
+            desk.recipe.change, on_show.chosen.change, on_show.changed.change, desk.edits.change,
             step.input, tab.select,
         ],
         _show, [desk.recipe, on_show.chosen, step, seen], [draws, bars, step, seen], **QUIETLY,

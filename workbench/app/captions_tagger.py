@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 KINDS = ("critters", "clip", "wd14", "image_to_text")
 
 
-def build(desk: Desk, edits: gr.State) -> None:
+def build(desk: Desk) -> None:
     """Make this part of the tab.
 
     Args:
         desk: what all tabs share.
-        edits: rises when captions were written.
     """
     with gr.Accordion(label("captions_tagger"), open=False, elem_id="tagger"):
         gr.Markdown(label("captions_tagger_lead"), elem_classes="lead")
@@ -46,7 +45,7 @@ def build(desk: Desk, edits: gr.State) -> None:
             told = gr.HTML(elem_id="tag-told")
             working = go.click(
                 functools.partial(_read, desk, chosen, entries),
-                [desk.recipe, edits, mode, exclude, *fields], [told, edits],
+                [desk.recipe, desk.edits, mode, exclude, *fields], [told, desk.edits],
                 api_visibility="private", concurrency_limit=1, concurrency_id="tagger",
                 show_progress="hidden",
             )  # fmt: skip

@@ -18,14 +18,14 @@ NUM_TOGETHER = 20  # tags in the figure: more are too small to read
 ALWAYS_FROM = 3  # captions that two tags share before it is worth a word
 
 
-def build(desk: Desk, tab: Any, edits: gr.State) -> None:
+def build(desk: Desk, tab: Any) -> None:
     """Make this part of the tab.
 
     Args:
         desk: what all tabs share.
         tab: the `gr.Tab` that it stands in.
-        edits: rises when captions were written.
     """
+    edits = desk.edits
     gr.Markdown(label("captions_tags"), elem_classes="part-title")
     gr.Markdown(label("captions_tags_lead"), elem_classes="lead")
     with gr.Row():

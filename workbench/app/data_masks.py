@@ -49,8 +49,8 @@ def build(desk: Desk, on_show: Shelf) -> None:
         form(desk, lambda entry: entry.path.startswith("data.masks."))
     shown: list[Any] = [editor, easel, said, painted]
     take.click(saying(_take), [desk.recipe, on_show.chosen], shown, api_visibility="private")
-    outputs = [said, on_show.changed]
-    inputs = [desk.recipe, painted, on_show.changed]
+    outputs = [said, desk.edits]
+    inputs = [desk.recipe, painted, desk.edits]
     save.click(saying(_save), [*inputs, editor], outputs, api_visibility="private")
     remove.click(saying(_remove), inputs, [editor, *outputs], api_visibility="private")
 
@@ -96,14 +96,14 @@ def _find(recipe: Recipe, label: str) -> "tuple[Dataset, int]":
     return dataset, labels.index(label)
 
 
-def _save(recipe: Recipe, label: str, changed: int, value: Any) -> tuple[str, int]:
+def _save(recipe: Recipe, label: str, edits: int, value: Any) -> tuple[str, int]:
     from workbench.data.painting import write_mask
 
     dataset, index = _find(recipe, label)
     if not value or value["background"] is None:
         raise SettingsError(text("data_masks_none"))
     write_mask(dataset, index, _painted(value))
-    return _coverage(*_find(recipe, label)), changed + 1
+    return _coverage(*_find(recipe, label)), edits + 1
 
 
 def _painted(value: dict[str, Any]) -> Image.Image:
@@ -114,9 +114,9 @@ def _painted(value: dict[str, Any]) -> Image.Image:
     return mask
 
 
-def _remove(recipe: Recipe, label: str, changed: int) -> tuple[Any, str, int]:
+def _remove(recipe: Recipe, label: str, edits: int) -> tuple[Any, str, int]:
     from workbench.data.painting import remove_mask
 
     remove_mask(*_find(recipe, label))
     value, _, said, _ = _take(recipe, _find(recipe, label)[1])
-    return value, said, changed + 1
+    return value, said, edits + 1

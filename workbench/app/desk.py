@@ -3,6 +3,7 @@
 import copy
 import functools
 import html
+import threading
 import urllib.parse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ MISTAKES = (SettingsError, store.FileRefused, RunLocked, OSError)
 TICK_S = 2.0
 EMPTY = Recipe.preset("critters")
 LATER = ("captions", "cache", "holdout")  # of the data settings: not asked for by `index`
+_finding, _checking = threading.Lock(), threading.Lock()  # a dozen tabs ask for the same at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Desk:
             it sets this state, and every tab that shows it listens to `recipe.change`.
         structure: paths of the recipe's settings, which change with a choice of kinds: forms are
             made anew then, and only then.
+        edits: rises when captions or masks were written: files change without the recipe changing,
+            and every tab that shows them listens to `edits.change`, too.
         run: name of the run that Train and Compare look at; "" for none.
         tick: beats every two seconds while the page is visible.
         tabs: the row of tabs, to go to another one: `gr.Tabs(selected="train")`.
@@ -71,6 +75,7 @@ class Desk:
     options: Options
     recipe: gr.State
     structure: gr.State
+    edits: gr.State
     run: gr.State
     tick: gr.Timer
     tabs: gr.Tabs
@@ -122,7 +127,8 @@ def findings(recipe: Recipe) -> "list[Finding]":
         Findings, the worst first.
     """
     asked: Any = recipe  # frozen, so it can be a key
-    return _checked(asked, _stamp(recipe))
+    with _checking:
+        return _checked(asked, _stamp(recipe))
 
 
 @functools.lru_cache(maxsize=8)  # each form of the page asks for the same
@@ -152,7 +158,8 @@ def pictures(recipe: Recipe) -> "Dataset | None":
     usual: dict[str, Any] = {name: getattr(EMPTY.data, name) for name in LATER}
     usual["subsets"] = tuple(one.model_copy(update={"trigger": ""}) for one in recipe.data.subsets)
     looked_for: Any = recipe.data.model_copy(update=usual)  # frozen, so it can be a key
-    found = _indexed(looked_for, _stamp(recipe))
+    with _finding:
+        found = _indexed(looked_for, _stamp(recipe))
     dataset = copy.copy(found)
     dataset.settings = recipe.data
     return dataset

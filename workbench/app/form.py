@@ -59,7 +59,8 @@ def _beat(desk: Desk) -> gr.State:
         now = structure(recipe)
         return (gr.skip(), count + 1) if now == paths else (now, gr.skip())
 
-    desk.recipe.change(follow, [desk.recipe, known, beat], [known, beat], **QUIETLY)
+    events = [desk.recipe.change, desk.edits.change]  # findings are about the files, too
+    gr.on(events, follow, [desk.recipe, known, beat], [known, beat], **QUIETLY)
     return beat
 
 
@@ -110,6 +111,8 @@ def component(entry: Entry) -> Any:
     )
     # A form that is made anew shows what is true now, not what stood there before.
     common: dict[str, Any] = {"key": entry.path, "preserved_by_key": []}
+    # Said, not left to Gradio: what a form made anew also shows, it takes for read-only.
+    common["interactive"] = True
     common |= {"label": _name(entry.path), "info": info, "min_width": 140}
     if entry.control == "presence" or (entry.control == "toggle" and not entry.optional):
         return gr.Checkbox(value=bool(entry.value), **common)

@@ -57,7 +57,7 @@ def shelf(desk: Desk, tab: Any, name: str) -> Shelf:
         where = gr.Markdown(elem_classes="lead")
         on = gr.Button(label("data_page_on"), size="sm", min_width=80, scale=0)
     parts = [gallery, turning, where, page, seen, changed]
-    events = [desk.recipe.change, page.change, tab.select]
+    events = [desk.recipe.change, desk.edits.change, page.change, tab.select]
     inputs = [desk.recipe, page, seen, changed]
     gr.on(events, functools.partial(_show, desk.workspace), inputs, parts, **QUIETLY)
     back.click(lambda number: max(0, number - 1), page, page, **QUIETLY)

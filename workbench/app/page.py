@@ -39,12 +39,12 @@ def build(workspace: Workspace, options: Options | None = None) -> gr.Blocks:
 
     with gr.Blocks(title=text("page_title"), analytics_enabled=False, fill_width=True) as page:
         recipe, structured = gr.State(None), gr.State(())
-        run, tick = gr.State(""), gr.Timer(TICK_S)
+        edits, run, tick = gr.State(0), gr.State(""), gr.Timer(TICK_S)
         with gr.Row(elem_id="head"):
             gr.HTML(f"<h1>{html.escape(text('page_title'))}</h1>", scale=0)
             status = gr.HTML(elem_id="status")
         with gr.Tabs(selected="start", elem_id="tabs") as tabs:
-            desk = Desk(workspace, options or Options(), recipe, structured, run, tick, tabs)
+            desk = Desk(workspace, options or Options(), recipe, structured, edits, run, tick, tabs)
             for name, make in TABS.items():
                 with gr.Tab(label(f"page_{name}"), id=name, elem_id=f"tab-{name}"):
                     make(desk)

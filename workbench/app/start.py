@@ -49,7 +49,13 @@ def build(desk: Desk) -> None:
     same_as(desk, _python, _shell)
     outputs = [what, strip, estimate, why, fold]
     intent.input(_choose, [desk.recipe, intent], desk.recipe, **QUIETLY)
-    gr.on([desk.recipe.change, intent.input], _describe, [desk.recipe, intent], outputs, **QUIETLY)
+    gr.on(
+        [desk.recipe.change, desk.edits.change, intent.input],
+        _describe,
+        [desk.recipe, intent],
+        outputs,
+        **QUIETLY,
+    )
     press.click(
         saying(lambda recipe: launch(desk, recipe)),
         desk.recipe,

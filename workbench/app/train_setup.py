@@ -52,7 +52,8 @@ def build(desk: Desk, launch: Launch) -> None:
     same_as(desk, _python, _shell)
 
     preset.input(saying(Recipe.preset), preset, desk.recipe, **QUIETLY)
-    desk.recipe.change(_pitfalls, desk.recipe, pitfalls, **QUIETLY)
+    moved = [desk.recipe.change, desk.edits.change]
+    gr.on(moved, _pitfalls, desk.recipe, pitfalls, **QUIETLY)
     press.click(
         saying(lambda recipe, *budget: launch(desk, recipe, _budget(*budget))),
         [desk.recipe, minutes, money, price],

@@ -115,4 +115,9 @@ def observe(run: "Run", event: Event) -> Iterator[Warned]:
     """
     if isinstance(event, Started):
         for finding in require(run.recipe, dataset=run.trainer.dataset):
-            yield Warned(id=finding.rule.id, message=finding.reason, fix=finding.fix)
+            yield Warned(
+                id=finding.rule.id,
+                message=finding.reason,
+                fix=finding.fix,
+                severity="note" if finding.rule.severity == "note" else "warn",
+            )

@@ -232,7 +232,8 @@ class EventView:
 
     def _warned(self, event: Any) -> None:
         fix = f"; {event.fix}" if event.fix else ""
-        self._bar.line(f"warning: {event.message}{fix} [{event.id}]", style="yellow")
+        word, style = ("note", "dim") if event.severity == "note" else ("warning", "yellow")
+        self._bar.line(f"{word}: {event.message}{fix} [{event.id}]", style=style)
 
     def _paused(self, event: Any) -> None:
         self._bar.line(f"paused after step {event.step}: {event.reason}", style="yellow")

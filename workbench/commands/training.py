@@ -20,7 +20,7 @@ SEVERITY_STYLES = {"refuse": "bold red", "warn": "yellow", "note": None}
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="of the run and of its files.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of the run and of its files.")],
     data: Annotated[str, typer.Option(help="folder or zip of images.")],
     base: Annotated[
         str, typer.Option(help="the model to start from: hub id, folder, .safetensors or critters.")

@@ -211,7 +211,7 @@ class LatentCache:
         if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
             path = self._shards.places[self._key(index, flipped)][0]
             raise LatentNotFinite(
-                f"{self._label(index)}: its latent in {path} is NaN or infinite; delete that file"
+                f"{self._label(index)}: its latent in {path} is NaN or infinite"
             )
         return tensors["mean"].float(), tensors["std"].float()
 

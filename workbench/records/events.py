@@ -238,13 +238,17 @@ class Sampled(Recorded):
 
 
 class Warned(Recorded):
-    """Something the user should know; `id` is stable, `fix` says what to do about it."""
+    """Something the user should know; `id` is stable, `fix` says what to do about it.
+
+    A `note` is worth knowing and needs nothing done.
+    """
 
     event: Literal["warned"] = "warned"
     id: str
     message: str
     fix: str = ""
     step: int | None = None
+    severity: Literal["warn", "note"] = "warn"
 
 
 class Paused(Recorded):

@@ -229,7 +229,7 @@ class Run:
         elif isinstance(error, LatentNotFinite):
             cause = "nan-latent"
             fix = (
-                "start again without that file: the picture is encoded anew; if it happens "
+                "delete that file and start again: the picture is encoded anew; if it happens "
                 "again, set base.vae_dtype = 'float32'"
             )
         elif isinstance(error, loop.NotFinite):

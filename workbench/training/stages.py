@@ -122,7 +122,7 @@ def data_warnings(run: "Run") -> Iterator[Event]:
             fix="`workbench buckets FOLDER` lists them all",
         )
     for note in dataset.notes:
-        yield Warned(id="data-note", message=note)
+        yield Warned(id="data-note", message=note, severity="note")
 
 
 def weighting_note(run: "Run") -> Iterator[Event]:
@@ -139,7 +139,7 @@ def weighting_note(run: "Run") -> Iterator[Event]:
     mean = f"weighting {weighting.kind} has a mean of {factor:.2f} over the timesteps drawn"
     if weighting.normalise:
         message = f"{mean}, which is divided out: loss and learning rate keep their meaning"
-        yield Warned(id="weighting-factor", message=message)
+        yield Warned(id="weighting-factor", message=message, severity="note")
         return
     yield Warned(
         id="weighting-factor",
