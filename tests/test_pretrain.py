@@ -5,9 +5,13 @@ import torch
 from torch import nn
 
 from workbench import store
-from workbench.critters import compression, world
+from workbench.critters import BASE, compression, world
+from workbench.critters.architecture import load_clip
 from workbench.critters.attributes import caption, tags, words_of
+from workbench.critters.contrastive import PictureTeacher
+from workbench.critters.judge import Judge
 from workbench.critters.measure import short_prompt, shuffled, unseen
+from workbench.critters.vocabulary import build_tokenizer
 from workbench.pretrain import fitting, stages
 from workbench.pretrain.__main__ import main
 from workbench.pretrain.bars import character_prompts
@@ -95,6 +99,27 @@ def test_shifted_pictures_move_whole_and_keep_their_size():
         assert torch.equal(inside, expected)
         seen.add((down, right))
     assert len(seen) > 10
+
+
+def test_the_picture_half_learns_while_the_text_half_stays():
+    clip, judge = load_clip(BASE), Judge().eval()
+    pixels, captions = stages.draw_pictures(4)
+    shown = compression.to_signed(pixels)
+    features = judge.features(shown)
+    assert features.shape == (4, 64, 8, 8)
+    teacher = PictureTeacher(clip, build_tokenizer(), features)
+    trained = {name for name, weight in teacher.named_parameters() if weight.requires_grad}
+    expected = ("clip.vision_model.", "clip.visual_projection.", "read.")
+    assert trained and all(name.startswith(expected) for name in trained)
+    weights = [weight for weight in teacher.parameters() if weight.requires_grad]
+    optimizer = torch.optim.SGD(weights, lr=1e-3)
+    losses = []
+    for _ in range(3):
+        loss = teacher(shown, features, captions, random.Random(0))
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses == sorted(losses, reverse=True)
 
 
 def test_a_stage_needs_a_folder(capsys):

@@ -44,6 +44,17 @@ class Judge(nn.Module):
         )
         self.character = nn.Linear(64 * 8 * 8, 2)
 
+    @torch.no_grad()
+    def features(self, pixels: Tensor) -> Tensor:
+        """Say what is seen where, before it becomes an opinion.
+
+        Args:
+            pixels: (B, 3, 128, 128) in [-1, 1].
+        Returns:
+            (B, 64, 8, 8), none negative.
+        """
+        return self.trunk[:-2](pixels)  # all but flatten and dropout
+
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """Read pictures.
 
