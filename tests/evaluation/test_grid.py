@@ -1,0 +1,92 @@
+"""The strength x checkpoint grid: its corners are pictures that the run drew itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_recipes import tiny_recipe, write_photos
+
+from workbench import launch
+from workbench.evaluation import grid as module
+from workbench.evaluation.grid import saved_files, strength_grid
+from workbench.records.events import Sampled, Saved
+from workbench.records.log import EventLog, read
+from workbench.store import FileRefused
+
+
+@pytest.fixture(scope="module")
+def run(tiny_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    place = tmp_path_factory.mktemp("grid")
+    recipe = tiny_recipe(tiny_sd, write_photos(place / "photos"), place / "runs").override(
+        [
+            "output.report=false",
+            'sampling.prompts=["zib, red", "blue"]',
+            "sampling.steps=2",
+            "training.lora_every=2",
+            "sampling.every_steps=2",
+            "sampling.batch_size=1",
+        ]
+    )
+    made = launch.start(recipe)
+    for _ in made.train():
+        pass
+    yield made.folder
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image, np.int16)
+
+
+def _distance(one: Image.Image, other: Image.Image) -> int:
+    return int(np.abs(_pixels(one) - _pixels(other)).max())
+
+
+def _own(run: Path, step: int, prompt: str, *, base: bool = False) -> Image.Image:
+    """What the trainer itself drew at a step."""
+    sampled = [e for e in read(run) if isinstance(e, Sampled) and e.base == base]
+    [event] = [e for e in sampled if e.step == step]
+    [path] = [one.path for one in event.pictures if one.prompt == prompt]
+    return Image.open(run / path).convert("RGB")
+
+
+def test_the_corners_are_the_runs_own_pictures(run: Path):
+    found = strength_grid(run, strengths=(0.0, 0.5, 1.0))
+    assert list(found) == [2, 4] and all(list(row) == [0.0, 0.5, 1.0] for row in found.values())
+    base = _own(run, 0, "zib, red", base=True)
+    for step, row in found.items():
+        assert _distance(row[0.0], base) <= 1
+        assert _distance(row[1.0], _own(run, step, "zib, red")) <= 1
+        assert _distance(row[0.5], row[0.0]) > 0 and _distance(row[0.5], row[1.0]) > 0
+    assert _distance(found[2][1.0], found[4][1.0]) > 1, "each step has a file of its own"
+
+
+def test_a_prompt_of_choice(run: Path):
+    found = strength_grid(run, strengths=(1.0,), prompt="blue")
+    assert _distance(found[4][1.0], _own(run, 4, "blue")) <= 1
+
+
+def test_files_that_are_gone_are_left_out_and_only_loras_count(tmp_path: Path):
+    with EventLog(tmp_path) as log:
+        for step, name, what in ((30, "c", "lora"), (10, "a", "lora"), (20, "b", "lora")):
+            log.append(Saved(step=step, path=f"{name}.safetensors", what=what))
+        log.append(Saved(step=20, path="checkpoint", what="checkpoint"))
+    for name in ("a.safetensors", "c.safetensors", "checkpoint"):
+        (tmp_path / name).write_bytes(b"")
+    assert saved_files(tmp_path) == {
+        10: tmp_path / "a.safetensors",
+        30: tmp_path / "c.safetensors",
+    }
+
+
+def test_of_many_files_an_even_spread_with_both_ends(run: Path, monkeypatch: pytest.MonkeyPatch):
+    [file] = [path for step, path in saved_files(run).items() if step == 4]
+    monkeypatch.setattr(module, "saved_files", lambda folder: dict.fromkeys(range(1, 16), file))
+    found = strength_grid(run, strengths=(0.0,))
+    assert list(found) == [1, 3, 5, 7, 9, 11, 13, 15]
+
+
+def test_a_run_without_a_file_says_so(tmp_path: Path):
+    with pytest.raises(FileRefused, match="no LoRA file yet; the first comes with a checkpoint"):
+        strength_grid(tmp_path)
