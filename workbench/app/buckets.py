@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.context import Context
 
-from workbench.app.desk import MISTAKES, QUIETLY, Desk, pictures, same_as, saved_as, saying
+from workbench.app.desk import AT_ONCE, MISTAKES, QUIETLY, Desk, pictures, same_as, saved_as, saying
 from workbench.app.form import form, mistake
 from workbench.app.gallery import shelf
 from workbench.app.words import label, text
@@ -66,9 +66,9 @@ def build(desk: Desk) -> None:
     moved = [desk.recipe.change, desk.edits.change, tab.select]
     parts = [facts, points, bars, table, seen]
     gr.on([*moved, on_show.chosen.change], show, [desk.recipe, on_show.chosen, seen], parts,
-          **QUIETLY)  # fmt: skip
+          **AT_ONCE)  # fmt: skip
     gr.on([*moved, on_show.chosen.change], show_crop, [desk.recipe, on_show.chosen, crop_seen],
-          [image, said, crop_seen], **QUIETLY)  # fmt: skip
+          [image, said, crop_seen], **AT_ONCE)  # fmt: skip
     table.select(_choose, on_show.chosen, on_show.chosen, **QUIETLY)
     keep.click(saying(_csv), desk.recipe, csv, api_visibility="private").then(
         None, csv, None, js=saved_as("buckets.csv", "text/csv")

@@ -9,7 +9,7 @@ from gradio.context import Context
 
 from workbench import settings
 from workbench.app import captions_seen, captions_tagger, captions_tags
-from workbench.app.desk import MISTAKES, QUIETLY, Desk, pictures, same_as, saying
+from workbench.app.desk import AT_ONCE, MISTAKES, Desk, pictures, same_as, saying, written
 from workbench.app.gallery import shelf
 from workbench.app.words import label, text
 from workbench.critters.concepts import CONCEPTS, PRIOR, write_concept
@@ -49,7 +49,7 @@ def build(desk: Desk) -> None:
     looked: list[Any] = [image, name, words, counted, save, fixed, why]
     gr.on(
         [desk.recipe.change, on_show.chosen.change, on_show.changed.change, edits.change],
-        _look, [desk.recipe, on_show.chosen], looked, **QUIETLY,
+        _look, [desk.recipe, on_show.chosen], looked, **AT_ONCE,
     )  # fmt: skip
     gr.on(
         [save.click, words.submit],
@@ -142,7 +142,7 @@ def _write(recipe: Recipe, index: int, words: str, name: str, edits: int) -> Any
         gr.Info(text("captions_same"))
         return gr.skip()
     gr.Info(text("captions_saved", name=shown(record.name)), duration=3)
-    return edits + 1
+    return written(edits)
 
 
 def _take_back(recipe: Recipe, edits: int) -> int:
@@ -152,7 +152,7 @@ def _take_back(recipe: Recipe, edits: int) -> int:
     if dataset is None:
         raise SettingsError(text("data_empty"))
     gr.Info(text("captions_undone", count=take_back(dataset)), duration=4)
-    return edits + 1
+    return written(edits)
 
 
 def copy_built_in(recipe: Recipe, workspace: Workspace) -> Recipe:

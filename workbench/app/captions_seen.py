@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from workbench.app.desk import MISTAKES, QUIETLY, Desk, pictures
+from workbench.app.desk import AT_ONCE, MISTAKES, Desk, pictures
 from workbench.app.form import form
 from workbench.app.gallery import Shelf
 from workbench.app.words import label, text
@@ -53,7 +53,7 @@ def build(desk: Desk, tab: Any, *, on_show: Shelf) -> None:
             desk.recipe.change, on_show.chosen.change, on_show.changed.change, desk.edits.change,
             step.input, tab.select,
         ],
-        _show, [desk.recipe, on_show.chosen, step, seen], [draws, bars, step, seen], **QUIETLY,
+        _show, [desk.recipe, on_show.chosen, step, seen], [draws, bars, step, seen], **AT_ONCE,
     )  # fmt: skip
 
 

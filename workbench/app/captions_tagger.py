@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import gradio as gr
 
-from workbench.app.desk import Desk, pictures, saying
+from workbench.app.desk import HIDDEN, Desk, pictures, saying, written
 from workbench.app.form import component, from_form
 from workbench.app.words import label, text
 from workbench.data.tags import Mode
@@ -47,7 +47,7 @@ def build(desk: Desk) -> None:
                 functools.partial(_read, desk, chosen, entries),
                 [desk.recipe, desk.edits, mode, exclude, *fields], [told, desk.edits],
                 api_visibility="private", concurrency_limit=1, concurrency_id="tagger",
-                show_progress="hidden",
+                **HIDDEN,
             )  # fmt: skip
             stop.click(None, None, None, cancels=[working], api_visibility="private")
 
@@ -75,7 +75,7 @@ def _read(
     said = text("captions_tagger_done", total=f"{total:,}", changed=f"{changed:,}")
     if not total:
         said = text("captions_tagger_nothing")
-    yield _bar(said, done, total), edits + 1
+    yield _bar(said, done, total), written(edits)
 
 
 def _prepare(

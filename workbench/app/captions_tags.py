@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from workbench.app.desk import MISTAKES, QUIETLY, Desk, pictures, saying
+from workbench.app.desk import AT_ONCE, MISTAKES, QUIETLY, Desk, pictures, saying, written
 from workbench.app.words import label, text
 from workbench.data.tags import co_occurrence, count_tags
 from workbench.recipe import Recipe
@@ -56,9 +56,9 @@ def build(desk: Desk, tab: Any) -> None:
     seen = gr.State(None)
     gr.on(
         [desk.recipe.change, edits.change, tab.select],
-        _list, [desk.recipe, seen], [table, picked, seen], **QUIETLY,
+        _list, [desk.recipe, seen], [table, picked, seen], **AT_ONCE,
     )  # fmt: skip
-    gr.on([fold.expand, edits.change], _together, desk.recipe, [said, square], **QUIETLY)
+    gr.on([fold.expand, edits.change], _together, desk.recipe, [said, square], **AT_ONCE)
     table.select(_pick, [picked], picked, **QUIETLY)
     for press, edit in ((rename, _rename), (remove, _remove), (first, _first), (last, _last)):
         press.click(
@@ -158,4 +158,4 @@ def _edit(recipe: Recipe, edits: int, **changes: Any) -> Any:
         gr.Info(text("captions_same"))
         return gr.skip()
     gr.Info(text("captions_edited", count=count), duration=4)
-    return edits + 1
+    return written(edits)

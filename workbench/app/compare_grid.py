@@ -10,7 +10,7 @@ from PIL import Image
 
 from workbench.app.compare_look import announced, waiting
 from workbench.app.compare_model import drawing, estimate_s, give_back, known, wanted_of
-from workbench.app.desk import MISTAKES, QUIETLY, Desk
+from workbench.app.desk import HIDDEN, MISTAKES, QUIETLY, Desk
 from workbench.app.form import mistake
 from workbench.app.words import label, text
 from workbench.evaluation.page import data_uri
@@ -57,7 +57,7 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
 
     chosen.change(offer, chosen, prompt, **QUIETLY)
     event = go.click(
-        draw, [chosen, base, prompt, seed, strengths], [said, table], show_progress="hidden",
+        draw, [chosen, base, prompt, seed, strengths], [said, table], **HIDDEN,
         api_visibility="private", concurrency_id="compare", concurrency_limit=2,
     )  # fmt: skip
     stop.click(lambda: give_back(), None, None, cancels=[event], **QUIETLY)

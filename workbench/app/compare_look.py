@@ -16,7 +16,7 @@ from workbench.app.compare_model import (
     known,
     wanted_of,
 )
-from workbench.app.desk import MISTAKES, QUIETLY, Desk
+from workbench.app.desk import HIDDEN, MISTAKES, QUIETLY, Desk
 from workbench.app.form import mistake
 from workbench.app.words import label, text
 from workbench.evaluation.page import data_uri, duration
@@ -69,8 +69,8 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
         yield from _look(desk, *inputs)
 
     inputs = [chosen, base, prompt, seed, strength, view]
-    options: dict[str, Any] = {
-        "trigger_mode": "always_last", "api_visibility": "private", "show_progress": "hidden",
+    options: dict[str, Any] = HIDDEN | {
+        "trigger_mode": "always_last", "api_visibility": "private",
         "concurrency_id": "compare", "concurrency_limit": 2,
     }  # fmt: skip
     chosen.change(offer, chosen, prompt, **QUIETLY)

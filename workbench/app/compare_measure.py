@@ -20,7 +20,7 @@ from workbench.app.compare_model import (
     recipe_of,
     wanted_of,
 )
-from workbench.app.desk import MISTAKES, QUIETLY, Desk, file_link, pictures
+from workbench.app.desk import HIDDEN, MISTAKES, QUIETLY, Desk, file_link, pictures
 from workbench.app.form import mistake
 from workbench.app.words import label, text
 from workbench.evaluation.page import data_uri
@@ -60,7 +60,7 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
 
     event = go.click(
         draw, [chosen, base, seeds], [said, numbers, table, files, report],
-        show_progress="hidden", api_visibility="private", concurrency_id="compare",
+        **HIDDEN, api_visibility="private", concurrency_id="compare",
         concurrency_limit=2,
     )  # fmt: skip
     stop.click(lambda: give_back(), None, None, cancels=[event], **QUIETLY)

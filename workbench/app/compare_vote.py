@@ -16,7 +16,7 @@ from workbench.app.compare_model import (
     known,
     wanted_of,
 )
-from workbench.app.desk import MISTAKES, QUIETLY, Desk
+from workbench.app.desk import HIDDEN, MISTAKES, QUIETLY, Desk
 from workbench.app.form import mistake
 from workbench.app.words import label, text
 from workbench.evaluation.page import data_uri
@@ -69,7 +69,7 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
 
     outputs = [said, shown, ballots, votes, *buttons.values()]
     event = go.click(
-        begin, [chosen, base], outputs, show_progress="hidden", api_visibility="private",
+        begin, [chosen, base], outputs, **HIDDEN, api_visibility="private",
         concurrency_id="compare", concurrency_limit=2,
     )  # fmt: skip
     stop.click(lambda: give_back(), None, None, cancels=[event], **QUIETLY)

@@ -7,7 +7,7 @@ from gradio.context import Context
 
 from workbench.app import data_masks, data_models, data_source, data_subsets
 from workbench.app.data_facts import facts
-from workbench.app.desk import MISTAKES, QUIETLY, Desk, pictures, same_as
+from workbench.app.desk import AT_ONCE, MISTAKES, Desk, pictures, same_as
 from workbench.app.form import mistake
 from workbench.app.gallery import shelf
 from workbench.app.words import label, text
@@ -37,7 +37,7 @@ def build(desk: Desk) -> None:
         _describe,
         desk.recipe,
         [said, fold, notes],
-        **QUIETLY,
+        **AT_ONCE,
     )
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from PIL import Image
 
-from workbench.app.desk import Desk, pictures, saying
+from workbench.app.desk import Desk, pictures, saying, written
 from workbench.app.form import form
 from workbench.app.gallery import Shelf
 from workbench.app.words import label, text
@@ -103,7 +103,8 @@ def _save(recipe: Recipe, label: str, edits: int, value: Any) -> tuple[str, int]
     if not value or value["background"] is None:
         raise SettingsError(text("data_masks_none"))
     write_mask(dataset, index, _painted(value))
-    return _coverage(*_find(recipe, label)), edits + 1
+    risen = written(edits)
+    return _coverage(*_find(recipe, label)), risen
 
 
 def _painted(value: dict[str, Any]) -> Image.Image:
@@ -118,5 +119,6 @@ def _remove(recipe: Recipe, label: str, edits: int) -> tuple[Any, str, int]:
     from workbench.data.painting import remove_mask
 
     remove_mask(*_find(recipe, label))
+    risen = written(edits)
     value, _, said, _ = _take(recipe, _find(recipe, label)[1])
-    return value, said, edits + 1
+    return value, said, risen

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from workbench.app.desk import MISTAKES, QUIETLY, Desk, saying
+from workbench.app.desk import AT_ONCE, HIDDEN, MISTAKES, QUIETLY, Desk, saying
 from workbench.app.form import form, mistake
 from workbench.app.words import label, text
 from workbench.recipe import Recipe
@@ -58,7 +58,7 @@ def build(desk: Desk, tab: Any) -> None:
             form(desk, lambda entry: entry.path.startswith("base."))
 
     private: dict[str, Any] = {"api_visibility": "private"}
-    gr.on([desk.recipe.change, tab.select], _list(desk), desk.recipe, [about, here], **QUIETLY)
+    gr.on([desk.recipe.change, tab.select], _list(desk), desk.recipe, [about, here], **AT_ONCE)
     use.click(saying(_use), [desk.recipe, here], desk.recipe, **private)
     # The box is emptied first, so that no failure leaves the token in it.
     gr.on([look.click, name.submit], _take, [token, secret], [token, secret], **QUIETLY).then(
@@ -67,7 +67,7 @@ def build(desk: Desk, tab: Any) -> None:
     working = go.click(
         functools.partial(_fetch, desk), [desk.recipe, found, secret],
         [told, desk.recipe, secret, go], concurrency_id="fetching", concurrency_limit=2,
-        show_progress="hidden", **private,
+        **HIDDEN, **private,
     )  # fmt: skip
     stop.click(lambda: "", None, secret, cancels=[working], **private)
 

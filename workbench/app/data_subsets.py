@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from workbench import settings
-from workbench.app.desk import QUIETLY, Desk, saying
+from workbench.app.desk import AT_ONCE, Desk, saying
 from workbench.app.form import form
 from workbench.app.words import label, text
 from workbench.recipe import Recipe
@@ -31,7 +31,7 @@ def build(desk: Desk) -> None:
         with gr.Row(equal_height=True):
             which = gr.Dropdown([], label=label("data_remove_which"), min_width=220)
             away = gr.Button(label("data_remove"), variant="stop", min_width=160, scale=0)
-    desk.recipe.change(_list, desk.recipe, [listed, which], **QUIETLY)
+    desk.recipe.change(_list, desk.recipe, [listed, which], **AT_ONCE)
     away.click(saying(without), [desk.recipe, which], desk.recipe, api_visibility="private")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.app.desk import QUIETLY, Desk, findings
+from workbench.app.desk import AT_ONCE, QUIETLY, Desk, findings
 from workbench.app.words import label, text
 from workbench.checks import Finding
 from workbench.recipe import Recipe
@@ -207,7 +207,7 @@ def _follow(desk: Desk, shown: Sequence[Shown], beat: gr.State) -> None:
         return values + [gr.HTML(x, visible=bool(x)) for x in said]
 
     if shown:
-        beat.change(look, desk.recipe, components + below, **QUIETLY)
+        beat.change(look, desk.recipe, components + below, **AT_ONCE)
 
 
 def _value(entry: Entry) -> Any:

@@ -9,7 +9,7 @@ from gradio.context import Context
 
 from workbench import settings
 from workbench.app import noise_picture
-from workbench.app.desk import QUIETLY, Desk, same_as, saying
+from workbench.app.desk import AT_ONCE, QUIETLY, Desk, same_as, saying
 from workbench.app.form import component, from_form, mistake
 from workbench.app.noise_study import SAMPLES, known, named, studied, uri
 from workbench.app.words import label, text
@@ -49,7 +49,7 @@ def build(desk: Desk) -> None:
     seen = gr.State(None)
     outputs = [*cards, radial, related, spread, numbers, seen]
     events = [tab.select, *(slot.change for slot in slots)]
-    gr.on(events, show, [*slots, seen], outputs, trigger_mode="always_last", **QUIETLY)
+    gr.on(events, show, [*slots, seen], outputs, trigger_mode="always_last", **AT_ONCE)
 
 
 def _plot() -> gr.Plot:

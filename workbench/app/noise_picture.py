@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from PIL import Image
 
-from workbench.app.desk import QUIETLY, Desk, saying
+from workbench.app.desk import AT_ONCE, Desk, saying
 from workbench.app.form import form
 from workbench.app.noise_study import named, scene, uri
 from workbench.app.words import label, text
@@ -53,11 +53,11 @@ def build(desk: Desk, tab: Any, slots: Sequence[gr.State]) -> None:
     moves = [tab.select, timestep.input, base.change, *(slot.change for slot in slots)]
     gr.on(
         moves, saying(_under), [*slots, timestep, base, seen], [pictures, left, seen],
-        trigger_mode="always_last", **QUIETLY,
+        trigger_mode="always_last", **AT_ONCE,
     )  # fmt: skip
     gr.on(
         [tab.select, desk.recipe.change, base.change], saying(_weigh), [desk.recipe, base, weighed],
-        [counts, other, why, weighed], **QUIETLY,
+        [counts, other, why, weighed], **AT_ONCE,
     )  # fmt: skip
     load.click(saying(_load), desk.recipe, base, api_visibility="private", concurrency_limit=1)
 

@@ -56,7 +56,21 @@ def build(workspace: Workspace, options: Options | None = None) -> gr.Blocks:
         gr.on([page.load, tick.tick], _status(desk), seen, [status, seen], **QUIETLY).then(
             None, None, None, js=_TITLE
         )
+    _states_first(page)
     return page
+
+
+def _states_first(page: gr.Blocks) -> None:
+    """Let the browser find states at once.
+
+    Gradio 6.31 walks through the page for each of them, dozens of times a change, and most of them
+    would lie behind several hundred components.
+    """
+    for block in list(page.blocks.values()):
+        if isinstance(block, gr.State) and block.parent is not None:
+            block.parent.children.remove(block)
+            page.children.insert(0, block)
+            block.parent = page
 
 
 def _draft(workspace: Workspace) -> Callable[[], Recipe]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from workbench import intents, settings
-from workbench.app.desk import QUIETLY, Desk, pictures, same_as, saying
+from workbench.app.desk import AT_ONCE, QUIETLY, Desk, pictures, same_as, saying
 from workbench.app.train import launch
 from workbench.app.words import label, text
 from workbench.critters.concepts import CONCEPTS
@@ -54,7 +54,7 @@ def build(desk: Desk) -> None:
         _describe,
         [desk.recipe, intent],
         outputs,
-        **QUIETLY,
+        **AT_ONCE,
     )
     press.click(
         saying(lambda recipe: launch(desk, recipe)),

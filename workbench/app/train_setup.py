@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.app.desk import MISTAKES, QUIETLY, Desk, findings, same_as, saying
+from workbench.app.desk import AT_ONCE, MISTAKES, QUIETLY, Desk, findings, same_as, saying
 from workbench.app.form import as_html, every_setting, form
 from workbench.app.words import label, text
 from workbench.recipe import Recipe, presets
@@ -53,7 +53,7 @@ def build(desk: Desk, launch: Launch) -> None:
 
     preset.input(saying(Recipe.preset), preset, desk.recipe, **QUIETLY)
     moved = [desk.recipe.change, desk.edits.change]
-    gr.on(moved, _pitfalls, desk.recipe, pitfalls, **QUIETLY)
+    gr.on(moved, _pitfalls, desk.recipe, pitfalls, **AT_ONCE)
     press.click(
         saying(lambda recipe, *budget: launch(desk, recipe, _budget(*budget))),
         [desk.recipe, minutes, money, price],
