@@ -12,8 +12,7 @@ from notebooks import reading
 
 nbclient = pytest.importorskip("nbclient")
 pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(900)]
-# A minute is the aim on two free cores; what fails here has grown far beyond it.
-LIMIT_S = 150
+LIMIT_S = 60  # on two free cores
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ TINY = (
     "length.steps=4",
     "sampling.steps=2",
     "sampling.seeds=[0]",
+    "sampling.width=64",
+    "sampling.height=64",
     "validation.num_images=2",
     "validation.draws=1",
 )

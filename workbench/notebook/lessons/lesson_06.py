@@ -11,7 +11,7 @@ WORDS = ("healthy", "rate too high", "rate too low", "d stuck")
 _PLAIN = ("optimizer.kind=adamw",)
 # What each anonymous run is, and what makes it so.
 RUNS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "A": ("rate too high", (*_PLAIN, "optimizer.learning_rate=0.3")),
+    "A": ("rate too high", (*_PLAIN, "optimizer.learning_rate=0.05")),
     "B": (
         "d stuck",
         (
@@ -91,14 +91,15 @@ LESSON = Lesson(
         "diagnose": "# The diagnosis",
         "prodigy": "# A run that does nothing",
         "recipe": "# A run that does nothing",
-        "EMASettings": "# Young memory",
-        "lines": "# Young memory",
-        "read": "# Its d",
+        "d_of": "# Its d",
         "run2": "# Weights in float32",
+        "EMASettings": "# Young memory",
+        "lines": "# Both d",
+        "read": "# Its d",
         "run3": "# A shorter memory",
-        "experiment": "# Six optimizers",
-        "others": "# Six optimizers",
-        "shared": "# Six optimizers",
+        "experiment": "# Five optimizers",
+        "others": "# Five optimizers",
+        "shared": "# Five optimizers",
         "yours": "# Your answer",
         "strange": "# Four anonymous runs",
     },
