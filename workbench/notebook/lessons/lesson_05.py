@@ -70,6 +70,8 @@ LESSON = Lesson(
         "wb": "# Train",
         "recipe": "# Train",
         "runs": "# Train the family",
+        "likeness": "# The family compared",
+        "measure": "# The family compared",
         "pair": "# The refusal",
         "forward": "# Your forward",
     },
