@@ -11,6 +11,7 @@ import pytest
 from notebooks import reading
 
 nbclient = pytest.importorskip("nbclient")
+nbformat = pytest.importorskip("nbformat")
 pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(900)]
 LIMIT_S = 60  # on two free cores
 
@@ -39,6 +40,24 @@ def _answered(path: Path) -> Any:
     return book
 
 
+def _mistakes(path: Path) -> list[tuple[Any, str]]:
+    """Cells that give a planted wrong answer and check it, each with the property that fails.
+
+    Where the check needs what the lesson measured, a tiny lesson's numbers decide nothing, and
+    `test_exercises` plants the mistakes.
+    """
+    checks = {
+        name: next(c.source for c in reading.code_cells(path) if f'nb.check("{name}"' in c.source)
+        for name in reading.answers(path.name[:2])
+    }
+    return [
+        (nbformat.v4.new_code_cell(f"{source}\n{checks[name]}"), sentence)
+        for name, known in reading.answers(path.name[:2]).items()
+        if "facts" not in known
+        for source, sentence in known["wrong"].values()
+    ]
+
+
 def _said(cell: Any) -> str:
     """Everything that a cell shows, as text."""
     shown = [
@@ -49,17 +68,21 @@ def _said(cell: Any) -> str:
 
 @pytest.mark.parametrize("path", reading.EVERY, ids=lambda path: path.stem)
 def test_it_runs_to_its_end(path: Path, place: Path):
-    book = _answered(path)
+    book, mistakes = _answered(path), _mistakes(path)
+    written = list(book.cells)
+    book.cells += [cell for cell, _ in mistakes]
     started = time.monotonic()
     _client(book, place).execute()
     seconds = time.monotonic() - started
-    said = "\n".join(_said(cell) for cell in book.cells if cell.cell_type == "code")
+    said = "\n".join(_said(cell) for cell in written if cell.cell_type == "code")
     if path in reading.TUTORIALS:
         for name in reading.answers(path.name[:2]):
             assert f"Passed: {name}" in said
+        for cell, sentence in mistakes:
+            assert f"✗ {sentence}" in _said(cell) and "Passed" not in _said(cell)
     silent = [
         reading.first_line(cell)
-        for cell in book.cells
+        for cell in written
         if cell.cell_type == "code"
         and not cell.outputs
         and "answer" not in cell.metadata.get("tags", ())

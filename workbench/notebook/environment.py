@@ -13,6 +13,7 @@ from workbench.recipe import Recipe
 # What WORKBENCH_TINY=1 makes of every run: the same code on the same model, in a few seconds.
 TINY = (
     "length.steps=4",
+    "training.batch_size=2",
     "sampling.steps=2",
     "sampling.seeds=[0]",
     "sampling.width=64",
