@@ -88,7 +88,8 @@ def test_a_run_outlives_tabs_and_app_and_tells_the_truth(workspace: Workspace, o
         done = max(_steps(run))
 
         _go_to(page, "Runs")
-        page.locator("#runs-table").get_by_text("watched", exact=True).first.click()
+        named = page.locator("#runs-table").get_by_text("watched", exact=True)
+        named.locator("visible=true").first.click()
         page.get_by_role("button", name="Resume").click()
         _state(page, "trains")
         page.wait_for_function(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from workbench.app.desk import AT_ONCE, MISTAKES, Desk, pictures
+from workbench.app.desk import AT_ONCE, MISTAKES, Desk, loading, pictures
 from workbench.app.form import form
 from workbench.app.gallery import Shelf
 from workbench.app.words import label, text
@@ -161,7 +161,8 @@ def token_counter(base: "BaseSettings") -> "tuple[Callable[[str], int], str]":
     tokenizer, how = None, ""
     if not remote:
         try:
-            tokenizer = load_tokenizers(locate(base))[0]
+            with loading():
+                tokenizer = load_tokenizers(locate(base))[0]
         except MISTAKES:
             how = text("captions_tokens_guess")
     tokenizer = tokenizer or clip_tokenizer()

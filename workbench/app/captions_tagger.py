@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import gradio as gr
 
-from workbench.app.desk import HIDDEN, Desk, pictures, saying, written
+from workbench.app.desk import HIDDEN, Desk, loading, pictures, saying, written
 from workbench.app.form import component, from_form
 from workbench.app.words import label, text
 from workbench.data.tags import Mode
@@ -91,7 +91,8 @@ def _prepare(
         raise SettingsError(text("captions_no_folder"))
     pairs = zip(entries, values, strict=True)
     settings = override(_settings(kind), [from_form(entry, value) for entry, value in pairs])
-    tagger: Any = settings.tagger.load(_device(desk))
+    with loading():
+        tagger: Any = settings.tagger.load(_device(desk))
 
     def read(images: list[Any]) -> list[list[str]]:
         return [[found.text for found in picture] for picture in tagger.read(images)]

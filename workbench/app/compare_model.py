@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from workbench.app.desk import loading
 from workbench.app.words import text
 from workbench.settings import SettingsError
 from workbench.workspace import jobs
 from workbench.workspace.device import DeviceBusy, borrowed
 from workbench.workspace.folders import Workspace
-from workbench.workspace.loras import Source
+from workbench.workspace.loras import Source, checkpoints
 
 if TYPE_CHECKING:
     from workbench.evaluation.loading import Trained, Wanted
@@ -171,11 +172,14 @@ def final_file(source: Source) -> Path:
     Args:
         source: a run or a file.
     Returns:
-        The run's last LoRA, or the file.
+        The run's last LoRA, which is that of its latest step where it was stopped; or the file.
     """
     if not source.is_run:
         return source.path
-    return source.path / "lora" / f"{recipe_of(source).name}.safetensors"
+    final = source.path / "lora" / f"{recipe_of(source).name}.safetensors"
+    if final.exists() or final.with_suffix("").exists():
+        return final
+    return next(reversed(checkpoints(source.path)), final)
 
 
 def give_back() -> None:
@@ -227,10 +231,11 @@ def _loaded(workspace: Workspace, source: Source, file: Path, base: str | None) 
     given = contextlib.ExitStack()
     given.enter_context(borrowed(workspace))
     try:
-        if file.exists() and file.is_file():
-            trained = open_lora(file, base=base or _base_of(source))
-        else:
-            trained = open_run(source.path, base=base)
+        with loading():
+            if file.exists() and file.is_file():
+                trained = open_lora(file, base=base or _base_of(source))
+            else:
+                trained = open_run(source.path, base=base)
     except BaseException:
         given.close()
         raise

@@ -1,12 +1,13 @@
 """What all tabs share: the recipe that is being made, the run that is looked at, the workspace."""
 
+import contextlib
 import copy
 import functools
 import html
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -35,7 +36,9 @@ LATER = ("captions", "cache", "holdout")  # of the data settings: not asked for 
 FRESH_S = 0.5  # how long what lies in a folder is taken for known
 _looked: dict[str, tuple[float, tuple[int, int]]] = {}
 _written = [-FRESH_S]  # when the page itself last wrote there
-_finding, _checking = threading.Lock(), threading.Lock()  # a dozen tabs ask for the same at once
+# A dozen tabs ask for the same at once; one of them shall look.
+_finding, _checking = threading.Lock(), threading.Lock()
+_loading = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,17 @@ def saying(action: Callable[P, T]) -> Callable[P, T]:
             ) from None
 
     return spoken
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Load one model at a time.
+
+    While diffusers loads weights, it changes torch for the whole process: a model that another
+    thread makes meanwhile has none. Nor can two threads begin to import it.
+    """
+    with _loading:
+        yield
 
 
 def findings(recipe: Recipe) -> "list[Finding]":

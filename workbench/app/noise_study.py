@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from workbench.app.desk import loading
+
 if TYPE_CHECKING:
     from workbench.evaluation.noise import Scene, Study
 
 SAMPLES = 32  # fields drawn of each noise; the page of `workbench noise` draws 128
 PICTURE_PX = 96  # of the picture under noise: decoding four of 128 px takes 340 ms on one core
-_measuring, _opening = threading.Lock(), threading.Lock()
+_measuring = threading.Lock()
 
 
 def studied(noise: Any, number: int) -> "Study":
@@ -93,7 +95,7 @@ def scene(base: Any) -> "Scene":
     Raises:
         SettingsError, FileRefused: there is no such base.
     """
-    with _opening:
+    with loading():
         return _scene(base)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from gradio.context import Context
 
 from workbench.app.desk import QUIETLY, Desk, hooks, saved_as, saying
 from workbench.app.words import label, text
@@ -29,6 +30,7 @@ def build(desk: Desk) -> None:
     Args:
         desk: what all tabs share.
     """
+    tab: Any = Context.block
     gr.Markdown(label("runs_title"), elem_classes="tab-title")
     empty = gr.HTML(
         f'<div class="empty"><b>{text("runs_empty")}</b>{text("runs_empty_info")}</div>'
@@ -42,7 +44,7 @@ def build(desk: Desk) -> None:
         visible=False,
     )
     chosen = gr.Markdown(label("runs_choose"), elem_classes="lead")
-    with gr.Row(elem_id="run-actions"):
+    with gr.Row(elem_id="run-actions", equal_height=True):
         show = gr.Button(label("runs_show"), variant="primary", size="sm", min_width=120)
         more = gr.Number(0, label=label("runs_more"), minimum=0, precision=0, min_width=120)
         again = gr.Button(label("runs_resume"), size="sm", min_width=120)
@@ -58,7 +60,8 @@ def build(desk: Desk) -> None:
 
     seen = gr.State(())
     look = _looking(desk)
-    gr.on([desk.tick.tick, delete.click], look, seen, [table, empty, seen], **QUIETLY)
+    shows = [desk.tick.tick, tab.select, desk.run.change]
+    gr.on(shows, look, seen, [table, empty, seen], **QUIETLY)
     table.select(_choose, table, [desk.run, chosen], **QUIETLY)
     desk.run.change(_named, desk.run, chosen, **QUIETLY)
     show.click(lambda: gr.Tabs(selected="train"), None, desk.tabs, **QUIETLY)
