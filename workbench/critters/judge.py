@@ -1,6 +1,6 @@
 """A judge that reads pictures: it learned from drawn pictures alone, so it can mark generated ones.
 
-It is trained on request in a minute or two and kept in the cache folder: it measures the base and
+It is trained on request in about five minutes and kept in the cache folder: it measures the base and
 is no part of it.
 """
 
@@ -126,7 +126,7 @@ def train_judge(*, steps: int = 2400, pictures: int = 16_000, seed: int = 0) -> 
     """Train a judge from nothing.
 
     Args:
-        steps: of 64 pictures each; 2,400 take about three minutes on two cores.
+        steps: of 64 pictures each; 2,400 take about five minutes on two cores.
         pictures: number of pictures drawn for it.
         seed: of its weights and batches.
     Returns:
