@@ -9,6 +9,7 @@ from gradio.context import Context
 
 from workbench import settings
 from workbench.app import captions_seen, captions_tagger, captions_tags
+from workbench.app.data_source import free_folder, unpack_beside
 from workbench.app.desk import AT_ONCE, MISTAKES, Desk, pictures, same_as, saying, written
 from workbench.app.gallery import shelf
 from workbench.app.words import label, text
@@ -156,23 +157,25 @@ def _take_back(recipe: Recipe, edits: int) -> int:
 
 
 def copy_built_in(recipe: Recipe, workspace: Workspace) -> Recipe:
-    """Copy the built-in pictures of a recipe into the workspace, so that they can be edited.
+    """Copy built-in and zipped pictures of a recipe into the workspace, so that they can be edited.
 
     Args:
         recipe: what is being made.
-        workspace: gets a folder for each concept.
+        workspace: gets a folder for each concept and zip.
     Returns:
-        The recipe with the folders in place of the concepts.
+        The recipe with the folders in place of the concepts and zips.
+    Raises:
+        FileRefused: a zip is dangerous, or the disk has no room.
     """
     subsets = []
     for subset in recipe.data.subsets:
         world, _, name = subset.path.partition(":")
         if world == "critters" and name in (*CONCEPTS, PRIOR):
-            names = (name, *(f"{name}-{count}" for count in range(2, 1000)))
-            free = next(n for n in names if not workspace.inside("data", n).exists())
-            folder = workspace.inside("data", free)
+            folder = free_folder(workspace, name)
             write_concept(name, folder)
             subset = settings.replace(subset, path=str(folder))
+        elif (archive := Path(subset.path).expanduser()).is_file():
+            subset = settings.replace(subset, path=str(unpack_beside(workspace, archive)[0]))
         subsets.append(subset)
     return settings.replace(recipe, data=settings.replace(recipe.data, subsets=tuple(subsets)))
 

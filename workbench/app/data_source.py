@@ -3,18 +3,21 @@
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 
 from workbench import settings, store
-from workbench.app.desk import EMPTY, QUIETLY, Desk, saying
+from workbench.app.desk import AT_ONCE, EMPTY, QUIETLY, Desk, saying
 from workbench.app.words import label, text
 from workbench.critters.concepts import CONCEPTS
 from workbench.data.subsets import Subset
 from workbench.recipe import Recipe
 from workbench.settings import SettingsError
 from workbench.workspace.folders import Workspace
+
+if TYPE_CHECKING:
+    from workbench.workspace.unpacking import Unpacked
 
 How = Literal["instead", "beside", "prior"]
 HOWS: tuple[How, ...] = ("instead", "beside", "prior")
@@ -37,6 +40,7 @@ def build(desk: Desk, tab: Any) -> None:
                 [], label=label("data_folder_which"), info=label("data_folder_info"),
                 elem_id="folder-choice",
             )  # fmt: skip
+            unpack = gr.Button(label("data_unpack"), visible=False, elem_id="unpack-zip")
             use = gr.Button(label("data_use"), variant="primary", elem_id="use-folder")
         with gr.Tab(label("data_upload"), id="upload"):
             name = gr.Textbox(
@@ -63,6 +67,14 @@ def build(desk: Desk, tab: Any) -> None:
             desk.recipe,
             api_visibility="private",
         )
+    folder.change(
+        lambda name: gr.Button(visible=bool(name) and name.lower().endswith(".zip")),
+        folder, unpack, **AT_ONCE,
+    )  # fmt: skip
+    unpack.click(
+        saying(lambda name: _unpack(desk.workspace, name)), folder, folder,
+        api_visibility="private",
+    )  # fmt: skip
     listed: Any = {"fn": lambda: gr.Dropdown(folders(desk.workspace)), "outputs": folder, **QUIETLY}
     gr.on([tab.select, zone.upload, desk.recipe.change], **listed)
 
@@ -82,6 +94,43 @@ def _zone() -> gr.HTML:
         elem_id="upload-zone",
         **words,
     )
+
+
+def _unpack(workspace: Workspace, name: str | None) -> Any:
+    folder, unpacked = unpack_beside(workspace, place(workspace, name))
+    count, left = len(unpacked.written), len(unpacked.set_aside)
+    gr.Info(text("data_unpacked", count=count, name=folder.name, left=left))
+    return gr.Dropdown(folders(workspace), value=folder.name)
+
+
+def unpack_beside(workspace: Workspace, archive: Path) -> "tuple[Path, Unpacked]":
+    """Unpack a zip into a new folder of the workspace's data; the zip stays.
+
+    Args:
+        workspace: gets the folder.
+        archive: the zip file, wherever it lies.
+    Returns:
+        The folder, and what came of the zip.
+    Raises:
+        FileRefused: it is dangerous, or the disk has no room; nothing is written then.
+    """
+    from workbench.workspace.unpacking import unpack
+
+    folder = free_folder(workspace, archive.stem)
+    return folder, unpack(workspace, archive, into=folder, keep=True)
+
+
+def free_folder(workspace: Workspace, name: str) -> Path:
+    """A folder of the workspace's data that is not there yet.
+
+    Args:
+        workspace: where.
+        name: what it is called, with a number behind it where that is taken.
+    Returns:
+        The path.
+    """
+    names = (name, *(f"{name}-{count}" for count in range(2, 1000)))
+    return next(path for n in names if not (path := workspace.inside("data", n)).exists())
 
 
 def folders(workspace: Workspace) -> list[tuple[str, str]]:

@@ -5,10 +5,12 @@ the arguments alone decide, and whatever others can reach has a password.
 """
 
 import contextlib
+import html
 import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -143,7 +145,7 @@ def serve(
     from starlette.middleware import Middleware
 
     from workbench.app import routes, theme
-    from workbench.app.words import text, translations
+    from workbench.app.words import translations
 
     page = make()
     page.delete_cache = page.delete_cache or DELETE_CACHE_S
@@ -165,7 +167,7 @@ def serve(
         share=door.share,
         root_path=door.root_path,
         auth=door.account.matches if door.account is not None else None,
-        auth_message=text("page_login"),
+        auth_message=_login_words(),
         max_file_size=max_upload_bytes,
         allowed_paths=[str(workspace.thumbnails)],
         blocked_paths=_blocked(workspace),
@@ -177,6 +179,22 @@ def serve(
     if page.share_url:
         origins.add(page.share_url)
     return Served(f"http://{_shown(door.host)}:{port}", port, page.share_url or None, page)
+
+
+def _login_words() -> str:
+    """What stands above the login, and what tells of too many tries; HTML.
+
+    The page runs no script that it inserts, but tells of a picture that cannot be shown.
+    """
+    from workbench.app.words import text
+
+    script = resources.files("workbench.app").joinpath("login.js").read_text(encoding="utf-8")
+    words = html.escape(text("page_login_wait"), quote=True)
+    return (
+        f"{html.escape(text('page_login'))}"
+        f'<p id="login-wait" role="alert" data-words="{words}" hidden></p>'
+        f'<img alt="" src="data:," hidden onerror="{html.escape(script, quote=True)}">'
+    )
 
 
 def free_port(door: Door) -> int:

@@ -1,7 +1,7 @@
 """A judge that reads pictures: it learned from drawn pictures alone, so it can mark generated ones.
 
-It is trained on request in about five minutes and kept in the cache folder: it measures the base and
-is no part of it.
+It is trained on request in about five minutes and kept in the cache folder: it measures the base
+and is no part of it.
 """
 
 import random

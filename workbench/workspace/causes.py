@@ -26,7 +26,9 @@ def why(run_folder: str | Path) -> str:
     job = jobs.ended(folder)
     if summary.state in ("running", "paused") or job is None:
         return summary.cause
-    note = job.note
+    # What was said of an earlier job, before this one went on.
+    waits = jobs.active(folder.parents[1] / "queue")
+    note = "" if any(one.run == folder.name for one in waits) else job.note
     if summary.state == "crashed":
         cause = f"{killed(job.exit_code)} after step {summary.step}" if job.exit_code else ""
         parts = [note, cause or summary.cause, last_words(folder)]

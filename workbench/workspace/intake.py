@@ -2,16 +2,21 @@
 
 import os
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from workbench import store
+from workbench.data.sources import METADATA_NAMES, metadata
 from workbench.store import FileRefused, shown
 from workbench.workspace.folders import Workspace
 
 TEXTS = frozenset({".txt", ".caption"})
 EXTENSIONS = store.IMAGE_EXTENSIONS | TEXTS | {".zip", ".safetensors"}
+# Words for many pictures in one file, which a dataset reads from its folder.
+METADATA = frozenset(METADATA_NAMES)
 MAX_TEXT_BYTES = 1 << 20
+MAX_METADATA_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +45,10 @@ def place(workspace: Workspace, folder: str, name: str) -> Path:
         FileRefused: its name or kind is not taken.
     """
     suffix = Path(name).suffix.lower()
-    if suffix not in EXTENSIONS:
+    if suffix not in EXTENSIONS and name not in METADATA:
         raise FileRefused(
-            f"{shown(name)}: must be a picture, a caption (.txt, .caption), a .zip or a "
-            f".safetensors file, got {suffix or 'no extension'!r}"
+            f"{shown(name)}: must be a picture, a caption (.txt, .caption, metadata.jsonl, "
+            f"metadata.csv), a .zip or a .safetensors file, got {suffix or 'no extension'!r}"
         )
     part = "models" if suffix == ".safetensors" else "data"
     path = workspace.inside(part, f"{folder}/{name}")
@@ -112,5 +117,31 @@ def look(path: Path, name: str) -> None:
             store.read_header(path)
         elif suffix in store.IMAGE_EXTENSIONS:
             store.image_header(path)
+        elif name.rpartition("/")[2] in METADATA:
+            _read_words(path, name)
     except FileRefused as error:
         raise FileRefused(str(error).replace(shown(path), shown(name))) from None
+
+
+def _read_words(path: Path, name: str) -> None:
+    """Every row, as a dataset will read it: one that is damaged would refuse the whole folder."""
+    metadata(_One(path, name), name)
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    """One file as if it lay in its folder already."""
+
+    file: Path
+    name: str
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        return [self.name]
+
+    def open(self, name: str) -> IO[bytes]:
+        return open(self.file, "rb")
+
+    def path(self, name: str) -> Path | None:
+        return self.file

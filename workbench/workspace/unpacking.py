@@ -9,11 +9,17 @@ from workbench import store
 from workbench.records.lock import one_at_a_time
 from workbench.store import FileRefused, shown
 from workbench.workspace.folders import Workspace
-from workbench.workspace.intake import MAX_TEXT_BYTES, TEXTS, Limits, folded, look, refuse_taken
+from workbench.workspace.intake import (
+    MAX_TEXT_BYTES,
+    METADATA,
+    TEXTS,
+    Limits,
+    folded,
+    look,
+    refuse_taken,
+)
 
 MAX_MEMBER_BYTES = 256 << 20  # a member is read in one piece
-# Words for many pictures in one file, which a dataset reads from its folder.
-METADATA = ("metadata.jsonl", "metadata.csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +39,16 @@ def unpack(
     workspace: Workspace,
     archive: Path,
     *,
+    into: Path | None = None,
     keep: bool = False,
     limits: Limits = Limits(),
 ) -> Unpacked:
-    """Put the pictures and captions of a zip file beside it, folders included.
+    """Put the pictures and captions of a zip file into a folder, folders included.
 
     Args:
         workspace: whose data folder it lies in.
-        archive: the zip file, in a folder of data/.
+        archive: the zip file.
+        into: a folder of data/; by default the one that the zip file lies in.
         keep: leave the zip file there too.
         limits: how much of the disk must stay free.
     Returns:
@@ -55,15 +63,17 @@ def unpack(
     try:
         taken, set_aside = _choose(opened)
         _require_room(opened, taken, limits)
-        places = _places(workspace, archive.parent, taken)
-        with tempfile.TemporaryDirectory(dir=parts) as folder:
+        folder = into or archive.parent
+        places = _places(workspace, folder, taken)
+        with tempfile.TemporaryDirectory(dir=parts) as drafted:
             drafts = {}
             for number, name in enumerate(taken):
-                draft = Path(folder) / f"{number}{places[name].suffix.lower()}"
+                draft = Path(drafted) / f"{number}{places[name].suffix.lower()}"
                 draft.write_bytes(opened.read(name))
                 if _is_sound(draft, name, set_aside):
                     drafts[name] = draft
-            with one_at_a_time(archive.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+            with one_at_a_time(folder):
                 _move(drafts, places)
     finally:
         opened.close()

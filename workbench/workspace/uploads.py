@@ -16,7 +16,16 @@ from workbench import store
 from workbench.records.lock import one_at_a_time
 from workbench.store import FileRefused, shown
 from workbench.workspace.folders import Workspace
-from workbench.workspace.intake import MAX_TEXT_BYTES, TEXTS, Limits, look, place, refuse_taken
+from workbench.workspace.intake import (
+    MAX_METADATA_BYTES,
+    MAX_TEXT_BYTES,
+    METADATA,
+    TEXTS,
+    Limits,
+    look,
+    place,
+    refuse_taken,
+)
 
 ABANDONED_S = 24 * 3600.0
 _PARTS = ".parts"
@@ -74,6 +83,10 @@ def begin(
     if target.suffix.lower() in TEXTS and size > MAX_TEXT_BYTES:
         raise FileRefused(
             f"{shown(name)}: a caption must have at most {MAX_TEXT_BYTES:,} bytes, got {size:,}"
+        )
+    if name in METADATA and size > MAX_METADATA_BYTES:
+        raise FileRefused(
+            f"{shown(name)}: must have at most {MAX_METADATA_BYTES:,} bytes, got {size:,}"
         )
     parts = _parts(workspace)
     key = "\0".join((folder, name, str(size), modified))
