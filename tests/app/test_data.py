@@ -1,5 +1,7 @@
 """The tab Data: sources, pictures on show, masks, models, without a browser."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import gradio as gr
@@ -7,8 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workbench.app import data, data_masks, data_models, data_source, data_subsets, gallery
+from workbench.app import (
+    captions,
+    data,
+    data_masks,
+    data_models,
+    data_source,
+    data_subsets,
+    gallery,
+)
 from workbench.app.desk import EMPTY, pictures
+from workbench.recipe import Recipe
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 from workbench.workspace.folders import Workspace
@@ -134,3 +145,29 @@ def test_models_are_chosen_from_the_workspace(cats):
         data_models._use(cats, None)
     about = data_models._about(cats.base, 0)
     assert "ships with the workbench" in about
+
+
+def test_a_zip_is_unpacked_into_a_folder_of_its_name(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(gr, "Info", said.append)
+    workspace = Workspace(tmp_path / "workspace")
+    with zipfile.ZipFile(workspace.data / "cats.zip", "w") as archive:
+        file = io.BytesIO()
+        Image.new("RGB", (64, 64), "red").save(file, "PNG")
+        archive.writestr("a.png", file.getvalue())
+        archive.writestr("a.txt", "red")
+        archive.writestr("read.me", "x")
+    chosen = data_source._unpack(workspace, "cats.zip")
+    assert chosen.value == "cats" and said == [
+        "2 files are in the folder cats now; 1 others were left out."
+    ]
+    again = captions.copy_built_in(
+        Recipe.preset("critters").override(
+            [f'data.subsets=[{{path="{workspace.data / "cats.zip"}"}}]']
+        ),
+        workspace,
+    )
+    assert again.data.subsets[0].path == str(workspace.data / "cats-2")
+    left = sorted(p.relative_to(workspace.data).as_posix() for p in workspace.data.rglob("*.*"))
+    kept = [name for name in left if not name.startswith(".")]
+    assert kept == ["cats-2/a.png", "cats-2/a.txt", "cats.zip", "cats/a.png", "cats/a.txt"]

@@ -10,6 +10,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from workbench.app import uploading
+from workbench.data.dataset import DataSettings, index
+from workbench.data.subsets import Subset
 from workbench.workspace.folders import Workspace
 
 MAX = 200_000
@@ -71,6 +73,30 @@ def test_a_zip_becomes_what_is_in_it(client, workspace):
         ["read.me", "neither picture nor caption"]
     ]
     assert files(workspace) == ["cats/a.png"]
+
+
+def test_words_for_many_pictures_come_in_one_file(client, workspace):
+    rows = b'{"file_name": "a.png", "text": "a red cat"}\n'
+    assert send(client, "a.png", picture()).json()["written"] == 1
+    assert send(client, "metadata.jsonl", rows).json()["written"] == 1
+    assert files(workspace) == ["cats/a.png", "cats/metadata.jsonl"]
+    found = index(DataSettings(subsets=(Subset(path=str(workspace.data / "cats")),)))
+    assert [record.caption for record in found.records] == ["a red cat"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("metadata.jsonl", b"{broken", "metadata.jsonl"),
+        ("metadata.csv", b"name,words\na.png,x\n", "must have file_name"),
+        ("other.jsonl", b"{}", "must be a picture"),
+    ],
+)
+def test_words_that_no_dataset_could_read_are_refused(client, workspace, name, data, words):
+    at = begin(client, name, data)
+    answer = send(client, name, data) if at.status_code == 200 else at
+    assert answer.status_code == 409 and words in answer.json()["detail"]
+    assert files(workspace) == []
 
 
 @pytest.mark.parametrize(

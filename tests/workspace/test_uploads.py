@@ -203,7 +203,7 @@ def test_a_zip_file_becomes_its_pictures_and_captions(workspace: Workspace):
         {
             "10_mochi/a.png": png(),
             "10_mochi/a.txt": b"mochi",
-            "metadata.jsonl": b"{}",
+            "metadata.jsonl": b'{"file_name": "10_mochi/a.png", "text": "mochi"}',
             "__MACOSX/a.png": b"x",
             ".DS_Store": b"x",
             "run.exe": b"x",

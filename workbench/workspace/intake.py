@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -125,20 +125,16 @@ def look(path: Path, name: str) -> None:
 
 def _read_words(path: Path, name: str) -> None:
     """Every row, as a dataset will read it: one that is damaged would refuse the whole folder."""
-    metadata(_One(path, name), name)
+    metadata(_One(path, [name], []), name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _One:
     """One file as if it lay in its folder already."""
 
     file: Path
-    name: str
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def names(self) -> list[str]:
-        return [self.name]
+    names: list[str]
+    notes: list[str]
 
     def open(self, name: str) -> IO[bytes]:
         return open(self.file, "rb")
