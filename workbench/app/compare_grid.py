@@ -92,10 +92,9 @@ def rows_of(source: Source) -> list[Path]:
     Returns:
         The file; of a run at most six, the first and the last among them.
     """
-    files = checkpoints(source.path) if source.is_run else [source.path]
-    if len(files) <= MAX_ROWS:
-        return files
-    return [files[k * (len(files) - 1) // (MAX_ROWS - 1)] for k in range(MAX_ROWS)]
+    from workbench.evaluation.grid import spread
+
+    return spread(checkpoints(source.path), MAX_ROWS) if source.is_run else [source.path]
 
 
 def _numbers(strengths: str) -> list[float]:

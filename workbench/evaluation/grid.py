@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
@@ -12,6 +13,7 @@ from workbench.records.log import read
 from workbench.records.sampling import draw
 from workbench.store import FileRefused
 
+T = TypeVar("T")
 STRENGTHS = (0.0, 0.5, 1.0, 1.5)
 MAX_STEPS = 8
 
@@ -30,6 +32,20 @@ def saved_files(folder: str | Path) -> dict[int, Path]:
         if isinstance(event, Saved) and event.what == "lora"
     }
     return {step: path for step, path in sorted(found.items()) if path.exists()}
+
+
+def spread(items: Sequence[T], most: int) -> list[T]:
+    """Pick of many in even distances.
+
+    Args:
+        items: in their order.
+        most: how many to keep at most, >= 2.
+    Returns:
+        All of few; of more the first, the last, and those between.
+    """
+    if len(items) <= most:
+        return list(items)
+    return [items[k * (len(items) - 1) // (most - 1)] for k in range(most)]
 
 
 def strength_grid(
@@ -56,9 +72,7 @@ def strength_grid(
     files = saved_files(folder)
     if not files:
         raise FileRefused(f"{folder}: no LoRA file yet; the first comes with a checkpoint")
-    steps = list(files)
-    if len(steps) > MAX_STEPS:
-        steps = [steps[k * (len(steps) - 1) // (MAX_STEPS - 1)] for k in range(MAX_STEPS)]
+    steps = spread(list(files), MAX_STEPS)
     trained = open_run(folder, base=base)
     family = trained.family
     job = (trained.prompts[0] if prompt is None else prompt, seed)

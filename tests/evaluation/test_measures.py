@@ -1,0 +1,127 @@
+"""Measures against numpy: features that are angles, so that every cosine is known."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from workbench.evaluation import compare, loading, measures
+from workbench.evaluation.compare import CompareSettings, make_plan
+from workbench.evaluation.loading import Trained, Wanted, with_file
+from workbench.evaluation.results import Pair
+from workbench.recipe import Recipe
+from workbench.records.sampling import SampleSettings
+from workbench.store import FileRefused
+
+BASE, TRAINED = (80, 70, 60, 50), (40, 40, 10, 20)  # degrees, two prompts of two seeds each
+KNOWN = (0, 10)
+
+
+def picture(degrees: int) -> Image.Image:
+    return Image.new("RGB", (4, 4), (degrees, 0, 0))
+
+
+def vectors(images: Any) -> np.ndarray:
+    angles = np.radians([image.getpixel((0, 0))[0] for image in images])
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def cosine(a: int, b: int) -> float:
+    return float(np.cos(np.radians(a - b)))
+
+
+@pytest.fixture
+def pairs(monkeypatch) -> list[Pair]:
+    monkeypatch.setattr(measures, "features_for", lambda recipe: ("toy", vectors))
+    known = [picture(degrees) for degrees in KNOWN]
+    monkeypatch.setattr(measures, "training_pictures", lambda dataset: ([], known))
+    return [
+        Pair(f"prompt {k // 2}", k % 2, base=picture(BASE[k]), trained=picture(TRAINED[k]))
+        for k in range(4)
+    ]
+
+
+class Pictures(list):
+    is_drawn = False
+
+
+@pytest.fixture
+def elsewhere() -> Recipe:
+    return Recipe.preset("critters").override(["base.path=owner/model"])
+
+
+def test_likeness_and_diversity_are_means_of_cosines(pairs, elsewhere):
+    likeness, diversity = measures.measures(pairs, elsewhere, Pictures([1]))  # type: ignore[arg-type]
+    base = [np.mean([cosine(a, b) for b in KNOWN]) for a in BASE]
+    trained = [np.mean([cosine(a, b) for b in KNOWN]) for a in TRAINED]
+    assert likeness.name == "likeness to the training pictures (toy)"
+    assert likeness.base == pytest.approx(np.mean(base), abs=1e-6)
+    assert likeness.change == pytest.approx(np.mean(trained) - np.mean(base), abs=1e-6)
+    assert likeness.low < likeness.change < likeness.high and likeness.moved
+    # Both pictures of a prompt are equally far from one another: 10, 10 and 0, 10 degrees.
+    assert diversity.base == pytest.approx(1 - cosine(0, 10), abs=1e-6)
+    assert diversity.change == pytest.approx((cosine(0, 10) - 1) / 2, abs=1e-6)
+    assert not diversity.moved
+
+
+def test_the_match_is_with_the_prompt_of_the_same_row(pairs, monkeypatch):
+    texts = vectors([picture(degrees) for degrees in (40, 40, 10, 10)])
+    monkeypatch.setattr(measures, "_embedded", lambda pairs, recipe: texts)
+    match, _ = measures.measures(pairs, Recipe.preset("critters"))
+    assert match.name == "match with the prompt (toy)"
+    expected = [cosine(40, 40), cosine(40, 40), cosine(10, 10), cosine(20, 10)]
+    assert match.base + match.change == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+def test_what_cannot_be_said_is_left_out(pairs, elsewhere):
+    assert measures.measures(pairs[:1], elsewhere) == ()
+    assert measures.measures([pairs[0], pairs[2]], elsewhere) == ()  # one of each prompt
+
+
+WANTED = Wanted(
+    ("mochi, critter, smile", "critter, hat"),
+    SampleSettings(seeds=(3, 4)),
+    trigger="mochi",
+    class_word="critter",
+)
+
+
+def test_a_plan_has_each_picture_once():
+    plan = make_plan(WANTED, CompareSettings())
+    assert plan.pairs == (("mochi, critter, smile", 3), ("mochi, critter, smile", 4))
+    assert plan.leaks == (("critter, smile", 3), ("critter, hat", 3))
+    assert plan.strips == (("mochi, critter, smile", 3),)
+    # 2 pairs and 2 leaks by base and LoRA; of the strip's 6 strengths 0 and 1 are there already.
+    assert len(plan.jobs) == len(set(plan.jobs)) == 2 * 4 + 4
+    assert plan.jobs[:2] == [("mochi, critter, smile", 3, 0.0), ("mochi, critter, smile", 3, 1.0)]
+
+
+def test_a_plan_without_leaks_or_trigger():
+    plan = make_plan(WANTED, CompareSettings(leakage=False, seeds=(7,), num_strips=0))
+    assert plan.leaks == (("critter, hat", 7),) and plan.strips == ()
+    plain = make_plan(Wanted(("a", "b")), CompareSettings(seeds=(0,)))
+    assert plain.pairs == (("a", 0), ("b", 0)) and plain.leaks == ()
+    with pytest.raises(compare.SettingsError, match="needs prompts"):
+        make_plan(Wanted(), CompareSettings())
+
+
+def test_another_file_takes_the_place_of_the_one_before(monkeypatch, tmp_path):
+    done: list[str] = []
+    old: Any = SimpleNamespace(detach=lambda: done.append("old is gone"))
+    family: Any = SimpleNamespace(parts={}, kohya_name=str)
+
+    def attach(path, parts, *, name_of):
+        done.append(path.name)
+        if path.name == "bad":
+            raise FileRefused("bad")
+        return "new"
+
+    monkeypatch.setattr(loading.formats, "attach_file", attach)
+    trained = Trained(family, old, tmp_path / "a", ("p",), SampleSettings(), trigger="mochi")
+    found = with_file(trained, tmp_path / "b")
+    assert done == ["old is gone", "b"]
+    assert (found.adapter, found.path, found.trigger) == ("new", tmp_path / "b", "mochi")
+    with pytest.raises(FileRefused):
+        with_file(trained, tmp_path / "bad")
