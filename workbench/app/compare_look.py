@@ -137,7 +137,8 @@ def _caption(seed: float, strength: float) -> str:
 
 def _shown(pair: list[Image.Image], view: str) -> tuple[Any, Any]:
     if view == "slider":
-        return gr.ImageSlider(value=(pair[0], pair[1]), visible=True), gr.HTML(visible=False)
+        both = gr.ImageSlider(value=(pair[0], pair[1]), visible=True, format="png")
+        return both, gr.HTML(visible=False)
     return gr.ImageSlider(visible=False), gr.HTML(_page(pair, view), visible=True)
 
 
