@@ -192,6 +192,8 @@ LESSON = Lesson(
         "words": "# Numbers at equal steps",
         "folders": "# Numbers at equal stable loss",
         "gaps": "# Numbers at equal steps",
+        "lines": "# How they got there",
+        "moments": "# How they got there",
         "add_noise": "# Your add_noise",
         "pyramid": "# Your pyramid",
     },
