@@ -44,7 +44,7 @@ def build(desk: Desk) -> None:
         visible=False,
     )
     chosen = gr.Markdown(label("runs_choose"), elem_classes="lead")
-    with gr.Row(elem_id="run-actions", equal_height=True):
+    with gr.Row(elem_id="run-actions"):
         show = gr.Button(label("runs_show"), variant="primary", size="sm", min_width=120)
         more = gr.Number(0, label=label("runs_more"), minimum=0, precision=0, min_width=120)
         again = gr.Button(label("runs_resume"), size="sm", min_width=120)
