@@ -116,8 +116,8 @@ LESSON = Lesson(
                 Property(
                     "the healthy run is found",
                     _healthy,
-                    "only one of them predicts its training pictures better than the base: its "
-                    "stable loss fell",
+                    "only one of them predicts its training pictures much better than the base: "
+                    "look at the stable loss",
                 ),
                 Property(
                     "the run with too high a rate is found",
