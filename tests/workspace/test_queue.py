@@ -101,6 +101,21 @@ def test_a_resume_is_checked_before_it_is_queued(workspace: Workspace, recipe: R
     assert history.state(job.folder) == "finished", "the run stays, only the job is gone"
 
 
+def test_a_run_is_resumed_while_its_stopped_process_still_goes(
+    workspace: Workspace, recipe: Recipe
+):
+    first = enqueue(workspace, recipe)
+    with EventLog(first.folder) as log:
+        log.append(Started(run=first.run, recipe_hash="0", total_steps=3))
+    files.put(replace(first, state="running", child=process(os.getpid())))
+    assert resume(workspace, "mochi").id == first.id  # it trains
+    with EventLog(first.folder) as log:
+        log.append(Finished(step=1, reason="stopped"))
+    again = resume(workspace, "mochi")
+    assert (again.kind, again.state) == ("resume", "queued") and again.id != first.id
+    assert resume(workspace, "mochi").id == again.id, "pressed twice"
+
+
 def test_a_run_that_is_trained_by_hand_is_not_resumed(workspace: Workspace, recipe: Recipe):
     job = enqueue(workspace, recipe)
     files.put(replace(job, state="ended"))

@@ -75,7 +75,7 @@ def resume(
     folder = workspace.inside("runs", run)
     with one_at_a_time(workspace.queue):
         for job in jobs(workspace):
-            if job.folder == folder:
+            if job.folder == folder and not _is_closing(job):
                 return job
         wanted = launch.resume(folder, overrides, accept=accept).recipe.hash()
         _refuse_needless(folder, overrides)
@@ -88,6 +88,11 @@ def resume(
             accept=accept,
             budget=budget or Budget(),
         )
+
+
+def _is_closing(job: Job) -> bool:
+    """Whether a job has done its work, and only its process has not gone yet."""
+    return job.state == "running" and history.state(job.folder) in ("stopped", "finished", "failed")
 
 
 def jobs(workspace: Workspace) -> list[Job]:
