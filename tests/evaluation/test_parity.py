@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_recipes import tiny_recipe, write_photos
 from tiny_trained import train
 from torch import Tensor
 
+import workbench as wb
 from workbench import store
 from workbench.adapters import LoHa, LoKr, LoRA
 from workbench.evaluation import parity
 from workbench.evaluation.loading import Trained
 from workbench.evaluation.results import ProofRow
 from workbench.models import family as models
+from workbench.records.events import Proved
 
 Tensors = dict[str, Tensor]
 
@@ -202,3 +205,14 @@ def test_an_untrained_lora_is_not_called_broken(tiny_sd: Path, tmp_path: Path) -
     )
     proof = parity.prove_file(replace(trained, family=family, adapter=adapter, path=path))
     assert proof.passed, proof.findings
+
+
+def test_a_full_fine_tune_is_proved_by_the_run_itself(tiny_sd: Path, tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 3)
+    run = wb.start(
+        tiny_recipe(tiny_sd, photos, tmp_path, "adapter.kind=full", "output.report=false"),
+        folder=tmp_path / "run",
+    )
+    (proved,) = [event for event in run.train() if isinstance(event, Proved)]
+    assert proved.passed, proved.findings
+    assert (run.final_lora / "unet" / "config.json").exists()

@@ -175,7 +175,7 @@ def loha_rank(recipe: Recipe, facts: Facts) -> Found:
     "refuse",
     "adapter.rank_dropout",
     reason="DoRA divides by the length of W + dW, which changes with every part of the bottleneck "
-    "left out, and no factor makes up for it: the pictures get black stripes",
+    "left out, and no factor makes up for it: black stripes have been reported",
     fix="set adapter.rank_dropout=0 and adapter.module_dropout={share:g}, which leaves out whole "
     "layers",
     source="sd-scripts #1169, #1214; LyCORIS #246",

@@ -210,9 +210,7 @@ class LatentCache:
         tensors = self._shards.read(self._key(index, flipped))
         if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
             path = self._shards.places[self._key(index, flipped)][0]
-            raise LatentNotFinite(
-                f"{self._label(index)}: its latent in {path} is NaN or infinite"
-            )
+            raise LatentNotFinite(f"{self._label(index)}: its latent in {path} is NaN or infinite")
         return tensors["mean"].float(), tensors["std"].float()
 
     def _key(self, index: int, flipped: bool) -> str:

@@ -71,7 +71,9 @@ def strength_grid(
     """
     files = saved_files(folder)
     if not files:
-        raise FileRefused(f"{folder}: no LoRA file yet; the first comes with a checkpoint")
+        raise FileRefused(
+            f"{folder}: no LoRA file yet; they come with training.lora_every, and at the end"
+        )
     steps = spread(list(files), MAX_STEPS)
     trained = open_run(folder, base=base)
     family = trained.family

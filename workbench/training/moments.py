@@ -201,7 +201,7 @@ def save_lora(run: "Run", *, final: bool) -> Iterator[Event]:
     """
     if run.trainer.rank == 0:
         before = time.monotonic()
-        name = run.final_lora.stem + ("" if final else f"-step{run.step:06d}")
+        name = run.recipe.name + ("" if final else f"-step{run.step:06d}")
         path = saving.save_lora(
             run.trainer, run.final_lora.with_name(f"{name}.safetensors"), run.step
         )

@@ -91,8 +91,9 @@ class Run:
 
     @property
     def final_lora(self) -> Path:
-        """Where the finished run's LoRA file lies."""
-        return self.folder / "lora" / f"{self.recipe.name}.safetensors"
+        """Where the finished run's LoRA file lies; of a full fine-tune, the folder of its parts."""
+        suffix = "" if self.recipe.adapter.kind == "full" else ".safetensors"
+        return self.folder / "lora" / f"{self.recipe.name}{suffix}"
 
     def stop(self, reason: StopReason = "stopped") -> None:
         """End after the current step with everything saved; safe to call from a signal handler.
