@@ -214,7 +214,7 @@ def _bring_a_file(page: Any, app: App) -> None:
     kept = Path(app.workspace) / "runs/journey/lora/journey.safetensors"
     brought = Path(app.workspace).parent / "brought.safetensors"
     brought.write_bytes(kept.read_bytes())
-    page.locator("#compare-upload input[type=file]").set_input_files(str(brought))
+    _upload(page, brought)
     page.wait_for_function(
         "document.querySelector('#compare-source input').value.startsWith('brought')"
     )
@@ -222,5 +222,11 @@ def _bring_a_file(page: Any, app: App) -> None:
     wrong = brought.with_name("wrong.safetensors")
     with zipfile.ZipFile(wrong, "w") as archive:
         archive.writestr("no.txt", "no LoRA")
-    page.locator("#compare-upload input[type=file]").set_input_files(str(wrong))
+    _upload(page, wrong)
     page.locator(".toast-body", has_text="wrong.safetensors").wait_for()
+
+
+def _upload(page: Any, path: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.locator("#compare-upload").click()
+    chooser.value.set_files(str(path))
