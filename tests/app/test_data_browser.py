@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+expect = pytest.importorskip("playwright.sync_api").expect
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -91,7 +93,7 @@ def test_a_changed_recipe_reaches_every_tab(app, open_page):
     page.locator("#use-built-in").click()
     page.wait_for_function("document.querySelectorAll('#data-gallery button').length === 36")
     trigger = page.locator("#tab-data").get_by_label("subsets 1 trigger").first
-    assert trigger.input_value() == "risoka"
+    expect(trigger).to_have_value("risoka", timeout=30_000)
     trigger.fill("inky")
     trigger.press("Enter")
     go_to(page, "Captions")

@@ -91,7 +91,7 @@ CASES: dict[str, Case] = {
     "rate_high": case(SD, "optimizer.learning_rate=4e-3", good="optimizer.learning_rate=1e-4"),
     "rate_out_of_reach": case("optimizer.learning_rate=1e-7", good="optimizer.learning_rate=1e-4"),
     "text_encoder_rate": case(
-        "optimizer.text_encoder_learning_rate=none",
+        "adapter.text_encoder=true",
         good="optimizer.text_encoder_learning_rate=5e-4",
     ),
     "no_gradient_clip": case("training.gradient_clip=none", good="training.gradient_clip=1"),
@@ -239,7 +239,12 @@ CASES: dict[str, Case] = {
     "wildcards_off": case(
         good="data.captions.wildcards=true", pictures=Pictures(["a, {red|blue} hat"] * 10)
     ),
-    "variants_unused": case("data.captions.variants=8", good="adapter.text_encoder=false"),
+    "variants_unused": case(
+        "data.captions.variants=8",
+        "adapter.text_encoder=true",
+        "optimizer.text_encoder_learning_rate=5e-4",
+        good="adapter.text_encoder=false",
+    ),
     "few_variants": case("data.captions.variants=2", good="data.captions.variants=8"),
     "keep_overruled": case(
         "data.captions.keep_tokens=1",

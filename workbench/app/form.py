@@ -124,11 +124,10 @@ def component(entry: Entry) -> Any:
             among.insert(0, (text("page_automatic"), None))
         return gr.Dropdown(among, value=entry.value, **common)
     if entry.control in ("whole", "number"):
+        # Without its bounds: Gradio would refuse what is outside in a notice, not below the setting.
         return gr.Number(
             value=entry.value,
             precision=0 if entry.control == "whole" else None,
-            minimum=entry.lowest,
-            maximum=entry.highest,
             placeholder=text("page_automatic") if entry.optional else None,
             **common,
         )

@@ -29,13 +29,12 @@ NOISES = ("gaussian", "offset", "pyramid", "perlin", "power_law")
 # Rates are the preset's times what each optimizer's authors say of its rate against AdamW's.
 OPTIMIZERS: dict[str, tuple[str, ...]] = {
     "adamw": (),
-    "lion": ("optimizer.learning_rate=6e-4", "optimizer.text_encoder_learning_rate=7e-5"),
-    "adafactor": ("optimizer.learning_rate=4e-3", "optimizer.text_encoder_learning_rate=5e-4"),
-    "muon": ("optimizer.learning_rate=4e-3", "optimizer.text_encoder_learning_rate=5e-4"),
+    "lion": ("optimizer.learning_rate=6e-4",),
+    "adafactor": ("optimizer.learning_rate=4e-3",),
+    "muon": ("optimizer.learning_rate=4e-3",),
     "prodigy": ("optimizer.d0=1e-4",),  # from 1e-6 it needs a hundred steps to find its rate
     "schedule_free": (
         "optimizer.learning_rate=8e-3",
-        "optimizer.text_encoder_learning_rate=1e-3",
         "schedule.kind=constant",
         "schedule.warmup=0.04",
     ),

@@ -21,14 +21,7 @@ RUNS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "C": ("healthy", (*_PLAIN, "optimizer.learning_rate=4e-3")),
-    "D": (
-        "rate too low",
-        (
-            *_PLAIN,
-            "optimizer.learning_rate=4e-6",
-            "optimizer.text_encoder_learning_rate=4e-6",
-        ),
-    ),
+    "D": ("rate too low", (*_PLAIN, "optimizer.learning_rate=4e-6")),
 }
 
 
