@@ -124,7 +124,7 @@ def component(entry: Entry) -> Any:
             among.insert(0, (text("page_automatic"), None))
         return gr.Dropdown(among, value=entry.value, **common)
     if entry.control in ("whole", "number"):
-        # Without its bounds: Gradio would refuse what is outside in a notice, not below the setting.
+        # Without bounds: Gradio would refuse what is outside in a notice, not below the setting.
         return gr.Number(
             value=entry.value,
             precision=0 if entry.control == "whole" else None,
