@@ -115,7 +115,7 @@ def test_the_picture_half_learns_while_the_text_half_stays():
     optimizer = torch.optim.SGD(weights, lr=1e-3)
     losses = []
     for _ in range(3):
-        loss = teacher(shown, features, captions, random.Random(0))
+        loss = teacher(shown, features, captions=captions, rng=random.Random(0))
         loss.backward()
         optimizer.step()
         losses.append(loss.item())

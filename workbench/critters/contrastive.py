@@ -199,7 +199,7 @@ class PictureTeacher(nn.Module):
         self.register_buffer("tags", tags, persistent=False)
 
     def forward(
-        self, pixels: Tensor, features: Tensor, captions: Sequence[str], rng: random.Random
+        self, pixels: Tensor, features: Tensor, *, captions: Sequence[str], rng: random.Random
     ) -> Tensor:
         """Compute the loss of one batch.
 

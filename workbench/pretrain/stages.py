@@ -202,7 +202,8 @@ def train_vision(folder: Path, *, minutes: float, pictures: int = 16_000) -> Non
         which = torch.randint(len(pixels), (32,), generator=generator)
         texts = [captions[index] for index in which.tolist()]
         shown = shifted(to_signed(pixels[which]), generator)
-        return teacher(shown, judge.features(shown), texts, random.Random(f"captions {step}"))
+        rng = random.Random(f"captions {step}")
+        return teacher(shown, judge.features(shown), captions=texts, rng=rng)
 
     for step, loss in fit(teacher, loss_of, folder, minutes=minutes, learning_rate=1e-3):
         right = tag_accuracy(model, held_out, held_out_captions) if step % 500 == 0 else None
