@@ -48,6 +48,10 @@ def test_a_password_stands_before_the_page(tmp_path: Path, open_page: OpenPage):
         name, password = page.locator("input").all()
         name.fill("ann")
         password.fill("correct horse battery")
+        later = {"status": 429, "headers": {"Retry-After": "42"}, "body": "{}"}
+        page.route("**/login", lambda route: route.fulfill(**later), times=1)
+        page.get_by_role("button", name="Login").click()
+        page.locator("#login-wait", has_text="42").wait_for()
         page.get_by_role("button", name="Login").click()
         page.get_by_role("tab", name="Data", exact=True).wait_for()
         page.close()

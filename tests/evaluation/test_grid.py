@@ -88,5 +88,5 @@ def test_of_many_files_an_even_spread_with_both_ends(run: Path, monkeypatch: pyt
 
 
 def test_a_run_without_a_file_says_so(tmp_path: Path):
-    with pytest.raises(FileRefused, match="no LoRA file yet; they come with training.lora_every"):
+    with pytest.raises(FileRefused, match="they come with training"):
         strength_grid(tmp_path)

@@ -2,7 +2,8 @@
 const ask = window.fetch;
 window.fetch = async (...given) => {
   const answer = await ask(...given);
-  if (new URL(answer.url).pathname.endsWith('/login')) {
+  // window.URL: in an element's own handler, URL is the document's address.
+  if (new window.URL(answer.url).pathname.endsWith('/login')) {
     const said = document.getElementById('login-wait');
     const seconds = answer.headers.get('Retry-After');
     said.hidden = answer.status !== 429;
