@@ -1,6 +1,7 @@
 """Notebooks as data: their cells, what each cell makes and needs, and the answers to exercises."""
 
 import ast
+import copy
 import runpy
 from functools import cache
 from pathlib import Path
@@ -106,3 +107,13 @@ def answers(number: str) -> dict[str, dict[str, Any]]:
     """Right and wrong answers to the exercises of a lesson."""
     path = Path(__file__).parent / "answers" / f"lesson_{number}.py"
     return runpy.run_path(str(path))["ANSWERS"] if path.exists() else {}
+
+
+def answered(path: Path) -> Any:
+    """A notebook with the right answers in its cells."""
+    book = copy.deepcopy(read(path))
+    for known in answers(path.name[:2]).values():
+        for cell in book.cells:
+            if cell.cell_type == "code" and first_line(cell) == known["cell"]:
+                cell.source = f"{known['cell']}\n{known['right']}"
+    return book

@@ -35,15 +35,6 @@ def _client(book: Any, place: Path) -> Any:
     return client
 
 
-def _answered(path: Path) -> Any:
-    book = copy.deepcopy(reading.read(path))
-    for known in reading.answers(path.name[:2]).values():
-        for cell in book.cells:
-            if cell.cell_type == "code" and reading.first_line(cell) == known["cell"]:
-                cell.source = f"{known['cell']}\n{known['right']}"
-    return book
-
-
 def _mistakes(path: Path) -> list[tuple[Any, str]]:
     """Cells that give a planted wrong answer and check it, each with the property that fails.
 
@@ -72,7 +63,7 @@ def _said(cell: Any) -> str:
 
 @pytest.mark.parametrize("path", reading.EVERY, ids=lambda path: path.stem)
 def test_it_runs_to_its_end(path: Path, place: Path):
-    book, mistakes = _answered(path), _mistakes(path)
+    book, mistakes = reading.answered(path), _mistakes(path)
     written = list(book.cells)
     book.cells += [cell for cell, _ in mistakes]
     started = time.monotonic()
@@ -102,7 +93,7 @@ def test_it_runs_to_its_end(path: Path, place: Path):
 def test_without_widgets_a_lesson_shows_static_pictures(place, monkeypatch):
     monkeypatch.setenv("WORKBENCH_WIDGETS", "0")
     [path] = [path for path in reading.TUTORIALS if path.name.startswith("02")]
-    book = _answered(path)
+    book = reading.answered(path)
     _client(book, place).execute()
     kinds = {
         kind
