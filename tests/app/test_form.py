@@ -4,6 +4,7 @@ import gradio as gr
 import pytest
 
 from workbench.app import form
+from workbench.app.desk import Moved
 from workbench.app.train_setup import is_basic
 from workbench.recipe import Recipe
 from workbench.settings import walk
@@ -37,8 +38,11 @@ def test_what_a_form_shows_gives_the_same_recipe_back(path: str):
 def test_an_answer_reaches_the_recipe(path: str, kind: type, typed: object, value: object):
     entry = ENTRIES[path]
     assert isinstance(form.component(entry), kind)
-    changed, _ = form._take(entry, RECIPE, typed)
-    changed = RECIPE if changed == gr.skip() else changed
+    changed, moved, _ = form._take(entry, RECIPE, Moved(RECIPE, edits=3), typed)
+    if changed == gr.skip():
+        changed = RECIPE
+    else:  # its own tab need not wait to be told
+        assert moved == Moved(changed, edits=3)
     assert _at(changed, path) == value
 
 
@@ -50,8 +54,8 @@ def _at(recipe: Recipe, path: str) -> object:
 
 
 def test_a_mistake_is_said_below_and_changes_nothing():
-    recipe, below = form._take(ENTRIES["adapter.rank"], RECIPE, 0)
-    assert recipe == gr.skip()
+    recipe, moved, below = form._take(ENTRIES["adapter.rank"], RECIPE, Moved(RECIPE), 0)
+    assert recipe == gr.skip() and moved == gr.skip()
     assert "adapter.rank must be in [1, 1024], got 0" in below.value and below.visible
 
 

@@ -4,7 +4,6 @@ import html
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from gradio.context import Context
 
 from workbench.app.desk import AT_ONCE, MISTAKES, QUIETLY, Desk, pictures, same_as, saved_as, saying
 from workbench.app.form import form, mistake
@@ -30,7 +29,6 @@ def build(desk: Desk) -> None:
     Args:
         desk: what all tabs share.
     """
-    tab: Any = Context.block
     gr.Markdown(label("buckets_title"), elem_classes="tab-title")
     gr.Markdown(label("buckets_lead"), elem_classes="lead")
     with gr.Row():
@@ -44,7 +42,7 @@ def build(desk: Desk) -> None:
     bars = gr.Plot(show_label=False, container=False, elem_id="bucket-bars")
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
-            on_show = shelf(desk, tab, "buckets")
+            on_show = shelf(desk, "buckets")
         with gr.Column(scale=2, min_width=300, elem_id="bucket-crop"):
             image = gr.Image(show_label=False, interactive=False, height=300, container=False,
                              buttons=[])  # fmt: skip
@@ -63,11 +61,11 @@ def build(desk: Desk) -> None:
     same_as(desk, _python, _shell)
 
     seen, crop_seen = gr.State(None), gr.State(None)
-    moved = [desk.recipe.change, desk.edits.change, tab.select]
+    moved = [desk.moved.change, on_show.chosen.change]
     parts = [facts, points, bars, table, seen]
-    gr.on([*moved, on_show.chosen.change], show, [desk.recipe, on_show.chosen, seen], parts,
+    gr.on(moved, show, [desk.recipe, on_show.chosen, seen], parts,
           **AT_ONCE)  # fmt: skip
-    gr.on([*moved, on_show.chosen.change], show_crop, [desk.recipe, on_show.chosen, crop_seen],
+    gr.on(moved, show_crop, [desk.recipe, on_show.chosen, crop_seen],
           [image, said, crop_seen], **AT_ONCE)  # fmt: skip
     table.select(_choose, on_show.chosen, on_show.chosen, **QUIETLY)
     keep.click(saying(_csv), desk.recipe, csv, api_visibility="private").then(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from gradio.context import Context
 
 from workbench import settings
 from workbench.app import captions_seen, captions_tagger, captions_tags
@@ -32,24 +31,23 @@ def build(desk: Desk) -> None:
     Args:
         desk: what all tabs share.
     """
-    tab: Any = Context.block
     gr.Markdown(label("captions_title"), elem_classes="tab-title")
     gr.Markdown(label("captions_lead"), elem_classes="lead")
     edits = desk.edits
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
-            on_show = shelf(desk, tab, "captions")
+            on_show = shelf(desk, "captions")
         with gr.Column(scale=2, min_width=300):
             parts = _editor()
     image, name, words, counted, save, undo, fixed, why, copied = parts
-    captions_seen.build(desk, tab, on_show=on_show)
-    captions_tags.build(desk, tab)
+    captions_seen.build(desk, on_show)
+    captions_tags.build(desk)
     captions_tagger.build(desk)
     same_as(desk, _python, _shell)
 
     looked: list[Any] = [image, name, words, counted, save, fixed, why]
     gr.on(
-        [desk.recipe.change, on_show.chosen.change, on_show.changed.change, edits.change],
+        [desk.moved.change, on_show.chosen.change, on_show.changed.change],
         _look, [desk.recipe, on_show.chosen], looked, **AT_ONCE,
     )  # fmt: skip
     gr.on(

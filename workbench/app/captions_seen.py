@@ -25,12 +25,11 @@ MAX_TOKENS = 75
 FIRST = ("shuffle", "tag_dropout", "keep_tokens", "caption_dropout")
 
 
-def build(desk: Desk, tab: Any, *, on_show: Shelf) -> None:
+def build(desk: Desk, on_show: Shelf) -> None:
     """Make this part of the tab.
 
     Args:
         desk: what all tabs share.
-        tab: the `gr.Tab` that it stands in.
         on_show: the gallery that a picture is chosen in.
     """
     gr.Markdown(label("captions_seen"), elem_classes="part-title")
@@ -49,10 +48,7 @@ def build(desk: Desk, tab: Any, *, on_show: Shelf) -> None:
             bars = gr.Plot(show_label=False, container=False, elem_id="survival")
     seen = gr.State(None)
     gr.on(
-        [
-            desk.recipe.change, on_show.chosen.change, on_show.changed.change, desk.edits.change,
-            step.input, tab.select,
-        ],
+        [desk.moved.change, on_show.chosen.change, on_show.changed.change, step.input],
         _show, [desk.recipe, on_show.chosen, step, seen], [draws, bars, step, seen], **AT_ONCE,
     )  # fmt: skip
 

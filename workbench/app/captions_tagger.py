@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import gradio as gr
 
-from workbench.app.desk import HIDDEN, Desk, loading, pictures, saying, written
+from workbench.app.desk import HIDDEN, MADE_ANEW, Desk, loading, pictures, saying, written
 from workbench.app.form import component, from_form
 from workbench.app.words import label, text
 from workbench.data.tags import Mode
@@ -34,7 +34,7 @@ def build(desk: Desk) -> None:
         mode = gr.Radio(modes, value="missing", label=label("captions_mode"), elem_id="tag-mode")
         exclude = gr.Textbox(label=label("captions_exclude"), info=label("captions_exclude_info"))
 
-        @gr.render(inputs=kind, show_progress="hidden", concurrency_limit=None)
+        @gr.render(inputs=kind, **MADE_ANEW)
         def show(chosen: str) -> None:
             entries = [e for e in walk(_settings(chosen)) if not e.path.endswith(".kind")]
             with gr.Accordion(label("captions_tagger_settings"), open=chosen != KINDS[0]):

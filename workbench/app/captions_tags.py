@@ -18,12 +18,11 @@ NUM_TOGETHER = 20  # tags in the figure: more are too small to read
 ALWAYS_FROM = 3  # captions that two tags share before it is worth a word
 
 
-def build(desk: Desk, tab: Any) -> None:
+def build(desk: Desk) -> None:
     """Make this part of the tab.
 
     Args:
         desk: what all tabs share.
-        tab: the `gr.Tab` that it stands in.
     """
     edits = desk.edits
     gr.Markdown(label("captions_tags"), elem_classes="part-title")
@@ -55,7 +54,7 @@ def build(desk: Desk, tab: Any) -> None:
         square = gr.Plot(show_label=False, container=False)
     seen = gr.State(None)
     gr.on(
-        [desk.recipe.change, edits.change, tab.select],
+        desk.moved.change,
         _list, [desk.recipe, seen], [table, picked, seen], **AT_ONCE,
     )  # fmt: skip
     gr.on([fold.expand, edits.change], _together, desk.recipe, [said, square], **AT_ONCE)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import gradio as gr
-from gradio.context import Context
 
 from workbench.app import data_masks, data_models, data_source, data_subsets
 from workbench.app.data_facts import facts
@@ -20,20 +19,19 @@ def build(desk: Desk) -> None:
     Args:
         desk: what all tabs share.
     """
-    tab: Any = Context.block
     gr.Markdown(label("data_title"), elem_classes="tab-title")
     gr.Markdown(label("data_lead"), elem_classes="lead")
-    data_source.build(desk, tab)
+    data_source.build(desk)
     said = gr.HTML(elem_id="data-facts")
-    on_show = shelf(desk, tab, "data")
+    on_show = shelf(desk, "data")
     with gr.Accordion(label("data_notes"), open=False, visible=False) as fold:
         notes = gr.HTML()
     data_subsets.build(desk)
     data_masks.build(desk, on_show)
-    data_models.build(desk, tab)
+    data_models.build(desk)
     same_as(desk, _python, _shell)
     gr.on(
-        [desk.recipe.change, on_show.changed.change],
+        [desk.moved.change, on_show.changed.change],
         _describe,
         desk.recipe,
         [said, fold, notes],

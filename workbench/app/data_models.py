@@ -22,12 +22,11 @@ if TYPE_CHECKING:
     from workbench.workspace.hub import Found
 
 
-def build(desk: Desk, tab: Any) -> None:
+def build(desk: Desk) -> None:
     """Make this part of the tab.
 
     Args:
         desk: what all tabs share.
-        tab: the `gr.Tab` that it stands in.
     """
     with gr.Accordion(label("data_models"), open=False, elem_id="models"):
         gr.Markdown(label("data_models_lead"), elem_classes="lead")
@@ -58,7 +57,7 @@ def build(desk: Desk, tab: Any) -> None:
             form(desk, lambda entry: entry.path.startswith("base."))
 
     private: dict[str, Any] = {"api_visibility": "private"}
-    gr.on([desk.recipe.change, tab.select], _list(desk), desk.recipe, [about, here], **AT_ONCE)
+    desk.moved.change(_list(desk), desk.recipe, [about, here], **AT_ONCE)
     use.click(saying(_use), [desk.recipe, here], desk.recipe, **private)
     # The box is emptied first, so that no failure leaves the token in it.
     gr.on([look.click, name.submit], _take, [token, secret], [token, secret], **QUIETLY).then(

@@ -23,12 +23,11 @@ How = Literal["instead", "beside", "prior"]
 HOWS: tuple[How, ...] = ("instead", "beside", "prior")
 
 
-def build(desk: Desk, tab: Any) -> None:
+def build(desk: Desk) -> None:
     """Make this part of the tab.
 
     Args:
         desk: what all tabs share.
-        tab: the `gr.Tab` that it stands in.
     """
     with gr.Tabs(elem_id="sources"):
         with gr.Tab(label("data_built_in"), id="built-in"):
@@ -76,7 +75,7 @@ def build(desk: Desk, tab: Any) -> None:
         api_visibility="private",
     )  # fmt: skip
     listed: Any = {"fn": lambda: gr.Dropdown(folders(desk.workspace)), "outputs": folder, **QUIETLY}
-    gr.on([tab.select, zone.upload, desk.recipe.change], **listed)
+    gr.on([desk.moved.change, zone.upload], **listed)
 
 
 def _zone() -> gr.HTML:

@@ -31,7 +31,7 @@ def build(desk: Desk) -> None:
         with gr.Row(equal_height=True):
             which = gr.Dropdown([], label=label("data_remove_which"), min_width=220)
             away = gr.Button(label("data_remove"), variant="stop", min_width=160, scale=0)
-    desk.recipe.change(_list, desk.recipe, [listed, which], **AT_ONCE)
+    desk.moved.change(_list, desk.recipe, [listed, which], **AT_ONCE)
     away.click(saying(without), [desk.recipe, which], desk.recipe, api_visibility="private")
 
 

@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import gradio as gr
 
@@ -68,14 +68,17 @@ class Desk:
         workspace: where everything lies.
         options: of the launch.
         recipe: the `Recipe` that is being made, None until the page has loaded; a tab that changes
-            it sets this state, and every tab that shows it listens to `recipe.change`.
+            it sets this state.
         structure: paths of the recipe's settings, which change with a choice of kinds: forms are
             made anew then, and only then.
-        edits: rises when captions or masks were written: files change without the recipe changing,
-            and every tab that shows them listens to `edits.change`, too.
+        edits: rises when captions or masks were written: files change without the recipe changing.
         run: name of the run that Train and Compare look at; "" for none.
         tick: beats every two seconds while the page is visible.
         tabs: the row of tabs, to go to another one: `gr.Tabs(selected="train")`.
+        moved: this tab's own, a `Moved`. What shows the recipe or its files listens to
+            `moved.change`: it changes with them while the tab is in front, and whenever it is
+            opened. A page has some forty such listeners; those of hidden tabs would take a second.
+        beats: this tab's own, one for each of its forms; they change with `moved`.
     """
 
     workspace: Workspace
@@ -86,6 +89,22 @@ class Desk:
     run: gr.State
     tick: gr.Timer
     tabs: gr.Tabs
+    moved: gr.State
+    beats: list[gr.State]
+
+
+class Moved(NamedTuple):
+    """What a tab was last told to show.
+
+    Attributes:
+        recipe: the recipe.
+        edits: what `Desk.edits` held.
+        opened: how often the tab was opened: what lies on the disk is looked at anew then.
+    """
+
+    recipe: Recipe | None = None
+    edits: int = 0
+    opened: int = 0
 
 
 def hooks(options: Options) -> "Hooks":
@@ -288,3 +307,10 @@ QUIETLY: dict[str, Any] = HIDDEN | {
 # The same past the queue, which looks for work every 50 ms: for what only shows something. Of an
 # answer that came so, Gradio 6.31 tells nobody that it changed a state.
 AT_ONCE: dict[str, Any] = QUIETLY | {"queue": False}
+# For `gr.render`. One at a time: Gradio 6.31 walks through a session's components while another
+# render adds its own, and then the form of one of them stays empty.
+MADE_ANEW: dict[str, Any] = {
+    "show_progress": "hidden",
+    "concurrency_id": "render",
+    "concurrency_limit": 1,
+}

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.app.desk import AT_ONCE, QUIETLY, Desk, findings
+from workbench.app.desk import AT_ONCE, MADE_ANEW, QUIETLY, Desk, Moved, findings
 from workbench.app.words import label, text
 from workbench.checks import Finding
 from workbench.recipe import Recipe
@@ -37,35 +37,18 @@ def form(desk: Desk, chosen: Chooser) -> None:
         desk: the desk.
         chosen: picks the settings; those of a kind that is chosen later are picked as well.
     """
-    beat = _beat(desk)
+    beat = gr.State(0)
+    desk.beats.append(beat)
 
     # The settings themselves change with a choice of kinds, and only then is the form made anew.
-    @gr.render(inputs=desk.recipe, triggers=[desk.structure.change], **_RENDER)
+    @gr.render(inputs=desk.recipe, triggers=[desk.structure.change], **MADE_ANEW)
     def show(recipe: Recipe) -> None:
         shown = _arrange(recipe, [entry for entry in walk(recipe) if chosen(entry)])
         _wire(desk, shown)
         _follow(desk, shown, beat)
 
 
-def _beat(desk: Desk) -> gr.State:
-    """Changes with the recipe as long as a form stays as it is; one render alone may listen to it.
-
-    Gradio 6.31 forgets all other listeners of an event once a render listens to it as well, and
-    where a form is made anew, its old listeners are gone before the page knows.
-    """
-    known, beat = gr.State(()), gr.State(0)
-
-    def follow(recipe: Recipe, paths: tuple[str, ...], count: int) -> tuple[Any, Any]:
-        now = structure(recipe)
-        return (gr.skip(), count + 1) if now == paths else (now, gr.skip())
-
-    events = [desk.recipe.change, desk.edits.change]  # findings are about the files, too
-    gr.on(events, follow, [desk.recipe, known, beat], [known, beat], **QUIETLY)
-    return beat
-
-
 _WIDE = ("words", "text", "tables")
-_RENDER: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 
 
 def structure(recipe: Recipe) -> tuple[str, ...]:
@@ -179,23 +162,30 @@ def _wire(desk: Desk, shown: Sequence[Shown]) -> None:
         gr.on(
             events,
             take,
-            [desk.recipe, one.component],
-            [desk.recipe, one.below],
+            [desk.recipe, desk.moved, one.component],
+            [desk.recipe, desk.moved, one.below],
             key=f"take {one.entry.path}",
             **QUIETLY,
         )
 
 
-def _take(entry: Entry, recipe: Recipe, value: Any) -> tuple[Any, Any]:
+def _take(entry: Entry, recipe: Recipe, moved: Moved, value: Any) -> tuple[Any, Any, Any]:
+    """The recipe as changed; its own tab is told at once, others when they are opened."""
     try:
         changed = recipe.override([from_form(entry, value)])
     except SettingsError as error:
-        return gr.skip(), gr.HTML(mistake(str(error)), visible=True)
-    return (gr.skip() if changed == recipe else changed), gr.skip()
+        return gr.skip(), gr.skip(), gr.HTML(mistake(str(error)), visible=True)
+    if changed == recipe:
+        return gr.skip(), gr.skip(), gr.skip()
+    return changed, moved._replace(recipe=changed), gr.skip()
 
 
 def _follow(desk: Desk, shown: Sequence[Shown], beat: gr.State) -> None:
-    """Show what another tab changed, and what the checks find, below the settings."""
+    """Show what another tab changed, and what the checks find, below the settings.
+
+    One render alone may listen to `beat`: Gradio 6.31 forgets all other listeners of an event once
+    a render listens to it as well.
+    """
     components = [one.component for one in shown]
     below = [one.below for one in shown]
 
@@ -265,12 +255,13 @@ def every_setting(desk: Desk) -> None:
         gr.Markdown(label("form_all_help"), elem_classes="lead")
         sections = [name for name in Recipe.model_fields if name not in ("name",)]
         section = gr.Dropdown(sections, value="adapter", label=label("form_section"))
-        beat = _beat(desk)
+        beat = gr.State(0)
+        desk.beats.append(beat)
 
         @gr.render(
             inputs=[desk.recipe, section],
             triggers=[desk.structure.change, section.change],
-            **_RENDER,
+            **MADE_ANEW,
         )
         def show(recipe: Recipe, name: str) -> None:
             entries = [e for e in walk(recipe) if e.path.split(".")[0] == name]

@@ -37,12 +37,11 @@ class Shelf:
     changed: gr.State
 
 
-def shelf(desk: Desk, tab: Any, name: str) -> Shelf:
+def shelf(desk: Desk, name: str) -> Shelf:
     """Show the pictures of the recipe.
 
     Args:
         desk: the desk.
-        tab: the `gr.Tab` that it stands in: pictures are looked for anew when it is opened.
         name: begins the ids of its elements.
     Returns:
         The gallery.
@@ -57,7 +56,7 @@ def shelf(desk: Desk, tab: Any, name: str) -> Shelf:
         where = gr.Markdown(elem_classes="lead")
         on = gr.Button(label("data_page_on"), size="sm", min_width=80, scale=0)
     parts = [gallery, turning, where, page, seen, changed]
-    events = [desk.recipe.change, desk.edits.change, page.change, tab.select]
+    events = [desk.moved.change, page.change]
     inputs = [desk.recipe, page, seen, changed]
     gr.on(events, functools.partial(_show, desk.workspace), inputs, parts, **QUIETLY)
     back.click(lambda number: max(0, number - 1), page, page, **QUIETLY)

@@ -9,7 +9,7 @@ from gradio.context import Context
 
 from workbench import settings
 from workbench.app import noise_picture
-from workbench.app.desk import AT_ONCE, QUIETLY, Desk, same_as, saying
+from workbench.app.desk import AT_ONCE, MADE_ANEW, QUIETLY, Desk, same_as, saying
 from workbench.app.form import component, from_form, mistake
 from workbench.app.noise_study import SAMPLES, known, named, studied, uri
 from workbench.app.words import label, text
@@ -102,12 +102,7 @@ def _chosen(choice: str, recipe: Recipe, made_anew: int) -> tuple[Any, int, Any]
 def _settings(slot: gr.State, made_anew: gr.State, tab: Any) -> None:
     """The settings of a column's noise, as its class declares them."""
 
-    @gr.render(
-        inputs=slot,
-        triggers=[made_anew.change, tab.select],
-        show_progress="hidden",
-        concurrency_limit=None,
-    )
+    @gr.render(inputs=slot, triggers=[made_anew.change, tab.select], **MADE_ANEW)
     def form(noise: Any) -> None:
         entries = [e for e in walk(_Slot(noise=noise or Gaussian())) if e.path != "noise.kind"]
         if noise is None or not entries:

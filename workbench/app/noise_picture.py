@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from PIL import Image
 
-from workbench.app.desk import AT_ONCE, QUIETLY, Desk, saying
+from workbench.app.desk import AT_ONCE, Desk, saying
 from workbench.app.form import form
 from workbench.app.noise_study import named, scene, uri
 from workbench.app.words import label, text
@@ -49,18 +49,17 @@ def build(desk: Desk, tab: Any, slots: Sequence[gr.State]) -> None:
         counts = gr.Plot(show_label=False, container=False, min_width=320)
     form(desk, lambda entry: entry.path.split(".")[0] in ("timesteps", "weighting"))
 
-    seen, weighed, opened = gr.State(None), gr.State(None), gr.State(False)
+    seen, weighed = gr.State(None), gr.State(None)
     moves = [tab.select, timestep.input, base.change, *(slot.change for slot in slots)]
     gr.on(
         moves, saying(_under), [*slots, timestep, base, seen], [pictures, left, seen],
         trigger_mode="always_last", **AT_ONCE,
     )  # fmt: skip
     gr.on(
-        [opened.change, desk.recipe.change, base.change],
-        saying(_weigh), [opened, desk.recipe, base, weighed],
+        [desk.moved.change, base.change],
+        saying(_weigh), [desk.recipe, base, weighed],
         [counts, other, why, weighed], **AT_ONCE,
     )  # fmt: skip
-    tab.select(lambda: True, None, opened, **QUIETLY)
     load.click(saying(_load), desk.recipe, base, api_visibility="private", concurrency_limit=1)
 
 
@@ -95,13 +94,10 @@ def _decoded(base: Any, noise: Any, timestep: int) -> str:
     return uri(Image.fromarray(pixels))
 
 
-def _weigh(opened: bool, recipe: Recipe, base: Any, weighed: Any) -> tuple[Any, Any, Any, Any]:
-    """Density and weight of the timesteps, and the offer to load the recipe's own base.
-
-    A model is loaded for it: not for a page whose tab Noise nobody has opened.
-    """
-    now = (recipe.timesteps, recipe.weighting, recipe.base, base) if opened and recipe else None
-    if now is None or now == weighed:
+def _weigh(recipe: Recipe, base: Any, weighed: Any) -> tuple[Any, Any, Any, Any]:
+    """Density and weight of the timesteps, and the offer to load the recipe's own base."""
+    now = (recipe.timesteps, recipe.weighting, recipe.base, base)
+    if now == weighed:
         return tuple(gr.skip() for _ in range(4))  # type: ignore[return-value]
     found = _objective(recipe, base)
     drawn = emphasis(density=found.density.tolist(), weights=found.weights.tolist())

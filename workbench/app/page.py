@@ -1,13 +1,23 @@
 """The page: its head, which says at any time what goes on, and a row of tabs, one file each."""
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
 
 from workbench.app import buckets, captions, compare, data, noise, runs, start, train
-from workbench.app.desk import EMPTY, MISTAKES, QUIETLY, TICK_S, Desk, Options, hooks, saying
+from workbench.app.desk import (
+    EMPTY,
+    MISTAKES,
+    QUIETLY,
+    TICK_S,
+    Desk,
+    Moved,
+    Options,
+    hooks,
+    saying,
+)
 from workbench.app.form import structure
 from workbench.app.words import label, text
 from workbench.recipe import Recipe
@@ -37,27 +47,63 @@ def build(workspace: Workspace, options: Options | None = None) -> gr.Blocks:
     """
     import transformers  # noqa: F401  # two handlers that begin it at once see half of it
 
+    options = options or Options()
     with gr.Blocks(title=text("page_title"), analytics_enabled=False, fill_width=True) as page:
         recipe, structured = gr.State(None), gr.State(())
         edits, run, tick = gr.State(0), gr.State(""), gr.Timer(TICK_S)
+        opened, seen, desks = gr.State("start"), gr.State(""), {}
         with gr.Row(elem_id="head"):
             gr.HTML(f"<h1>{html.escape(text('page_title'))}</h1>", scale=0)
             status = gr.HTML(elem_id="status")
         with gr.Tabs(selected="start", elem_id="tabs") as tabs:
-            desk = Desk(workspace, options or Options(), recipe, structured, edits, run, tick, tabs)
+            shared = workspace, options, recipe, structured, edits, run, tick, tabs
             for name, make in TABS.items():
-                with gr.Tab(label(f"page_{name}"), id=name, elem_id=f"tab-{name}"):
-                    make(desk)
+                with gr.Tab(label(f"page_{name}"), id=name, elem_id=f"tab-{name}") as tab:
+                    desks[name] = Desk(*shared, moved=gr.State(Moved()), beats=[])
+                    make(desks[name])
+                    _open(tab, name, desks[name], opened)
         page.load(_draft(workspace), None, recipe, **QUIETLY)
         page.load(lambda: train.on_show(workspace), None, run, **QUIETLY)
-        recipe.change(structure, recipe, structured, **QUIETLY)
         recipe.change(saying(workspace.save_draft), recipe, None, **QUIETLY)
-        seen = gr.State("")
-        gr.on([page.load, tick.tick], _status(desk), seen, [status, seen], **QUIETLY).then(
+        _tell(desks, opened)
+        look = _status(workspace, options)
+        gr.on([page.load, tick.tick], look, seen, [status, seen], **QUIETLY).then(
             None, None, None, js=_TITLE
         )
     _states_first(page)
     return page
+
+
+def _open(tab: gr.Tab, name: str, desk: Desk, opened: gr.State) -> None:
+    """When a tab is opened, it shows what is true now."""
+
+    def tell(recipe: Recipe | None, edits: int, moved: Moved) -> tuple[Any, ...]:
+        now = Moved(recipe, edits, moved.opened + 1) if recipe else gr.skip()
+        return name, now, *[now] * len(desk.beats)
+
+    inputs = [desk.recipe, desk.edits, desk.moved]
+    tab.select(tell, inputs, [opened, desk.moved, *desk.beats], **QUIETLY)
+
+
+def _tell(desks: Mapping[str, Desk], opened: gr.State) -> None:
+    """Tell the tab in front of every change, and all forms when there are other settings."""
+    one = next(iter(desks.values()))
+
+    def tell(recipe: Recipe, edits: int, paths: tuple[str, ...], front: str, *seen: Moved) -> Any:
+        now = structure(recipe)
+        told: list[Any] = [gr.skip() if now == paths else now]
+        for (name, desk), last in zip(desks.items(), seen, strict=True):
+            moved = last._replace(recipe=recipe, edits=edits) if name == front else gr.skip()
+            told.append(gr.skip() if moved == last else moved)
+            # A form that is made anew shows what is true by itself, and its old listeners are gone.
+            told += [moved if now == paths else gr.skip()] * len(desk.beats)
+        return told
+
+    moved = [desk.moved for desk in desks.values()]
+    states = [state for desk in desks.values() for state in (desk.moved, *desk.beats)]
+    inputs = [one.recipe, one.edits, one.structure, opened, *moved]
+    changes = [one.recipe.change, one.edits.change]
+    gr.on(changes, tell, inputs, [one.structure, *states], **QUIETLY)
 
 
 def _states_first(page: gr.Blocks) -> None:
@@ -91,11 +137,11 @@ _TITLE = (
 )
 
 
-def _status(desk: Desk) -> Callable[[str], tuple[Any, Any]]:
+def _status(workspace: Workspace, options: Options) -> Callable[[str], tuple[Any, Any]]:
     def look(seen: str) -> tuple[Any, Any]:
         """What goes on now; nothing is sent where nothing changed."""
-        ensure_worker(desk.workspace, hooks(desk.options))  # whatever became of the last one
-        now = train.status_line(desk.workspace, desk.options)
+        ensure_worker(workspace, hooks(options))  # whatever became of the last one
+        now = train.status_line(workspace, options)
         return (gr.skip(), gr.skip()) if now == seen else (now, now)
 
     return look

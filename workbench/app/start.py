@@ -50,7 +50,7 @@ def build(desk: Desk) -> None:
     outputs = [what, strip, estimate, why, fold]
     intent.input(_choose, [desk.recipe, intent], desk.recipe, **QUIETLY)
     gr.on(
-        [desk.recipe.change, desk.edits.change, intent.input],
+        [desk.moved.change, intent.input],
         _describe,
         [desk.recipe, intent],
         outputs,

@@ -52,8 +52,7 @@ def build(desk: Desk, launch: Launch) -> None:
     same_as(desk, _python, _shell)
 
     preset.input(saying(Recipe.preset), preset, desk.recipe, **QUIETLY)
-    moved = [desk.recipe.change, desk.edits.change]
-    gr.on(moved, _pitfalls, desk.recipe, pitfalls, **AT_ONCE)
+    desk.moved.change(_pitfalls, desk.recipe, pitfalls, **AT_ONCE)
     press.click(
         saying(lambda recipe, *budget: launch(desk, recipe, _budget(*budget))),
         [desk.recipe, minutes, money, price],
