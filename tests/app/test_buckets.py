@@ -21,16 +21,25 @@ def recipe(tmp_path):
 
 
 def test_the_ledger_has_every_picture_and_what_was_set_aside(recipe):
-    facts, points, bars, rows, now = buckets.show(recipe, 0, None)
+    rows, listed = buckets._list(recipe, None)
+    assert buckets._list(recipe, listed) == (gr.skip(), gr.skip())
+    facts, points, bars, now = buckets.show(recipe, 0, None)
     assert [row[1] for row in rows] == ["square.png", "wide.png", "tiny.png"]
     assert rows[0][2:4] == ["200 x 200", "128 x 128"]
     assert rows[2][0] is None and "enlarged" in rows[2][8]
     assert sum(sum(bar.y) for bar in bars.data) == 2
     assert "1: square.png" in [trace.name for trace in points.data]
     assert "<dd>2</dd>" in facts
-    assert buckets.show(recipe, 0, now) == tuple(gr.skip() for _ in range(5))
+    assert buckets.show(recipe, 0, now) == tuple(gr.skip() for _ in range(4))
     again = buckets.show(recipe, 1, now)
     assert again[0] == gr.skip() and again[1].data[-1].name == "2: wide.png"
+
+
+def test_what_is_as_it_was_is_not_sent_again(recipe):
+    *_, seen = buckets._look(recipe, 0, (None, None))
+    assert buckets._look(recipe, 0, seen) == (*[gr.skip()] * 5, seen)
+    _, points, bars, image, _, later = buckets._look(recipe, 1, seen)
+    assert bars == gr.skip() and points != gr.skip() and image != gr.skip() and later != seen
 
 
 def test_the_crop_is_shown_and_said(recipe):

@@ -38,7 +38,7 @@ def test_what_a_form_shows_gives_the_same_recipe_back(path: str):
 def test_an_answer_reaches_the_recipe(path: str, kind: type, typed: object, value: object):
     entry = ENTRIES[path]
     assert isinstance(form.component(entry), kind)
-    changed, moved, _ = form._take(entry, RECIPE, Moved(RECIPE, edits=3), typed)
+    changed, moved, _ = form._take(entry, tuple(ENTRIES), RECIPE, Moved(RECIPE, edits=3), typed)
     if changed == gr.skip():
         changed = RECIPE
     else:  # its own tab need not wait to be told
@@ -54,9 +54,17 @@ def _at(recipe: Recipe, path: str) -> object:
 
 
 def test_a_mistake_is_said_below_and_changes_nothing():
-    recipe, moved, below = form._take(ENTRIES["adapter.rank"], RECIPE, Moved(RECIPE), 0)
+    recipe, moved, below = form._take(
+        ENTRIES["adapter.rank"], ["adapter.rank"], RECIPE, Moved(RECIPE), 0
+    )
     assert recipe == gr.skip() and moved == gr.skip()
     assert "adapter.rank must be in [1, 1024], got 0" in below.value and below.visible
+
+
+def test_a_mistake_that_is_mended_is_said_no_longer():
+    rank = ENTRIES["adapter.rank"]
+    _, _, below = form._take(rank, [rank.path], RECIPE, Moved(RECIPE), RECIPE.adapter.rank)
+    assert below.value == "" and not below.visible
 
 
 def test_what_a_mistake_quotes_is_text():

@@ -101,3 +101,12 @@ def test_rendering_needs_no_torch() -> None:
         "assert not {'torch', 'diffusers', 'plotly'} & set(sys.modules), 'heavy'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("found", "axis"), [([1e-6, 2e-3], "log"), ([0.5, 0.9], "linear")])
+def test_a_step_size_that_grows_through_decades_is_drawn_by_decades(found: list[float], axis: str):
+    from workbench.evaluation import curves
+
+    steps = [Progress(step=i, loss=1.0, traces={"d": d}) for i, d in enumerate(found)]
+    figure = curves.figures(steps, only=["d"])["d"]
+    assert (figure.layout.yaxis.type or "linear") == axis

@@ -17,13 +17,22 @@ PICTURES = {
 
 def test_every_picture_is_a_point_of_its_bucket():
     figure = scatter(PICTURES, [(144, 112), (128, 128), (96, 160)], chosen="a")
-    buckets, square, wide, line = figure.data
+    buckets, points, line = figure.data
     assert list(zip(buckets.x, buckets.y, strict=True)) == [(144, 112), (128, 128), (96, 160)]
-    assert (square.name, list(square.text)) == ("128 x 128", ["c"])
-    assert (wide.name, list(wide.x), list(wide.y)) == ("144 x 112", [300, 301], [200, 200])
+    assert list(points.text) == ["a", "b", "c"] and list(points.x) == [300, 301, 200]
+    assert list(points.customdata) == ["144 x 112", "144 x 112", "128 x 128"]
+    squares = dict(zip(zip(buckets.x, buckets.y, strict=True), buckets.marker.color, strict=True))
+    assert list(points.marker.color) == [squares[PICTURES[name][1]] for name in "abc"]
+    assert squares[96, 160] not in points.marker.color, "a bucket without pictures is grey"
     assert (list(line.x), list(line.y)) == ([300, 144], [200, 112])
     assert figure.layout.xaxis.type == figure.layout.yaxis.type == "log"
     json.loads(figure.to_json())
+
+
+def test_pictures_of_one_size_share_a_point_that_names_some():
+    same = {f"{k}.png": ((300, 200), (144, 112)) for k in range(5)}
+    _, points = scatter(same, [(144, 112)]).data
+    assert list(points.text) == ["0.png, 1.png, 2.png and 2 more"]
 
 
 def test_bars_go_from_tall_to_wide_and_split_at_the_last_full_batch():

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from workbench.app.desk import AT_ONCE, MISTAKES, QUIETLY, Desk, pictures, same_as, saved_as, saying
+from workbench.app.desk import (
+    AT_ONCE,
+    LATER,
+    MISTAKES,
+    QUIETLY,
+    Desk,
+    pictures,
+    same_as,
+    saved_as,
+    saying,
+)
 from workbench.app.form import form, mistake
 from workbench.app.gallery import shelf
 from workbench.app.words import label, text
@@ -60,13 +70,11 @@ def build(desk: Desk) -> None:
     csv = gr.Textbox(visible=False)
     same_as(desk, _python, _shell)
 
-    seen, crop_seen = gr.State(None), gr.State(None)
+    seen, listed = gr.State((None, None)), gr.State(None)
     moved = [desk.moved.change, on_show.chosen.change]
-    parts = [facts, points, bars, table, seen]
-    gr.on(moved, show, [desk.recipe, on_show.chosen, seen], parts,
-          **AT_ONCE)  # fmt: skip
-    gr.on(moved, show_crop, [desk.recipe, on_show.chosen, crop_seen],
-          [image, said, crop_seen], **AT_ONCE)  # fmt: skip
+    parts = [facts, points, bars, image, said, seen]
+    gr.on(moved, _look, [desk.recipe, on_show.chosen, seen], parts, **AT_ONCE)
+    desk.moved.change(_list, [desk.recipe, listed], [table, listed], js=LATER, **AT_ONCE)
     table.select(_choose, on_show.chosen, on_show.chosen, **QUIETLY)
     keep.click(saying(_csv), desk.recipe, csv, api_visibility="private").then(
         None, csv, None, js=saved_as("buckets.csv", "text/csv")
@@ -84,6 +92,16 @@ def _choose(chosen: int, event: gr.SelectData) -> int:
     return int(number) - 1 if number else chosen
 
 
+def _look(recipe: Recipe, chosen: int, seen: tuple[Any, Any]) -> tuple[Any, ...]:
+    """All of the tab in one answer: each further question to the server costs as much again."""
+    *shown, placed = show(recipe, chosen, seen[0])
+    *crop, cut = show_crop(recipe, chosen, seen[1])
+    kept = tuple(
+        old if new == gr.skip() else new for new, old in zip((placed, cut), seen, strict=True)
+    )
+    return *shown, *crop, kept
+
+
 def show(recipe: Recipe, chosen: int, seen: Any) -> tuple[Any, ...]:
     """Place the pictures.
 
@@ -92,25 +110,25 @@ def show(recipe: Recipe, chosen: int, seen: Any) -> tuple[Any, ...]:
         chosen: index of the picture that is marked.
         seen: what the page shows.
     Returns:
-        Numbers, points, bars, the ledger, and what is shown now; nothing where it is the same.
+        Numbers, points, bars, and what is shown now; nothing where it is the same.
     """
     try:
         dataset = pictures(recipe) if recipe else None
     except MISTAKES as error:
-        return mistake(str(error)), None, None, [], None
+        return mistake(str(error)), None, None, None
     if dataset is None or not len(dataset):
-        return _empty(), None, None, [], None
+        return _empty(), None, None, None
     chosen = min(chosen, len(dataset) - 1)
     # The sequence of records is made anew with every reading, and only then.
     now = (id(dataset.records), recipe.data.buckets, recipe.training.batch_size, chosen)
     if now == seen:
-        return tuple(gr.skip() for _ in range(5))
+        return tuple(gr.skip() for _ in range(4))
     drawn = _points(dataset, chosen)
     if seen and now[:3] == seen[:3]:  # another picture was chosen, and nothing else has changed
-        return gr.skip(), drawn, gr.skip(), gr.skip(), now
+        return gr.skip(), drawn, gr.skip(), now
     batch_size = recipe.training.batch_size
     held = _held(dataset)
-    return _facts(dataset), drawn, counts(held, batch_size=batch_size), _rows(dataset), now
+    return _facts(dataset), drawn, counts(held, batch_size=batch_size), now
 
 
 def _empty() -> str:
@@ -173,6 +191,18 @@ def _facts(dataset: "Dataset") -> str:
     more = len(dataset) - len(placed)
     note = f'<p class="lead">{text("buckets_thinned", count=f"{len(placed):,}")}</p>' * (more > 0)
     return f'<dl class="facts">{rows}</dl>{note}'
+
+
+def _list(recipe: Recipe, listed: Any) -> tuple[Any, Any]:
+    """The ledger, unless the same stands there; a long table takes a browser a while."""
+    try:
+        dataset = pictures(recipe)
+    except MISTAKES:  # said above
+        dataset = None
+    now = None if dataset is None else (id(dataset.records), recipe.data.buckets)
+    if dataset is None:
+        return [], now
+    return (gr.skip(), gr.skip()) if now == listed else (_rows(dataset), now)
 
 
 def _rows(dataset: "Dataset") -> list[list[Any]]:

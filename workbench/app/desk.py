@@ -32,7 +32,7 @@ T = TypeVar("T")
 MISTAKES = (SettingsError, store.FileRefused, RunLocked, OSError)
 TICK_S = 2.0
 EMPTY = Recipe.preset("critters")
-LATER = ("captions", "cache", "holdout")  # of the data settings: not asked for by `index`
+NOT_INDEXED = ("captions", "cache", "holdout")  # of the data settings: not asked for by `index`
 FRESH_S = 0.5  # how long what lies in a folder is taken for known
 _looked: dict[str, tuple[float, tuple[int, int]]] = {}
 _written = [-FRESH_S]  # when the page itself last wrote there
@@ -192,7 +192,7 @@ def pictures(recipe: Recipe) -> "Dataset | None":
     if not recipe.data.subsets:
         return None
     # What is changed most often changes nothing about what is found, and indexing takes its time.
-    usual: dict[str, Any] = {name: getattr(EMPTY.data, name) for name in LATER}
+    usual: dict[str, Any] = {name: getattr(EMPTY.data, name) for name in NOT_INDEXED}
     usual["subsets"] = tuple(one.model_copy(update={"trigger": ""}) for one in recipe.data.subsets)
     looked_for: Any = recipe.data.model_copy(update=usual)  # frozen, so it can be a key
     with _finding:
@@ -304,9 +304,11 @@ QUIETLY: dict[str, Any] = HIDDEN | {
     "concurrency_limit": None,
     "api_visibility": "private",
 }
-# The same past the queue, which looks for work every 50 ms: for what only shows something. Of an
-# answer that came so, Gradio 6.31 tells nobody that it changed a state.
+# The same past the queue: for what only shows something. Of an answer that came so, Gradio 6.31
+# tells nobody that it changed a state.
 AT_ONCE: dict[str, Any] = QUIETLY | {"queue": False}
+# As `js` of what nobody waits for: what is looked at shall have server and browser to itself.
+LATER = "(...values) => new Promise((done) => setTimeout(() => done(values), 250))"
 # For `gr.render`. One at a time: Gradio 6.31 walks through a session's components while another
 # render adds its own, and then the form of one of them stays empty.
 MADE_ANEW: dict[str, Any] = {

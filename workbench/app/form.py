@@ -51,6 +51,7 @@ def form(desk: Desk, chosen: Chooser) -> None:
 _WIDE = ("words", "text", "tables")
 
 
+@functools.lru_cache(maxsize=64)
 def structure(recipe: Recipe) -> tuple[str, ...]:
     """What decides which settings there are to show.
 
@@ -155,8 +156,9 @@ def from_form(entry: Entry, value: Any) -> str:
 
 def _wire(desk: Desk, shown: Sequence[Shown]) -> None:
     """Let each component change the recipe, or say below it why it cannot."""
+    paths = tuple(one.entry.path for one in shown)
     for one in shown:
-        take = functools.partial(_take, one.entry)
+        take = functools.partial(_take, one.entry, paths)
         typed = isinstance(one.component, gr.Textbox | gr.Number)
         events = [one.component.submit, one.component.blur] if typed else [one.component.input]
         gr.on(
@@ -169,15 +171,19 @@ def _wire(desk: Desk, shown: Sequence[Shown]) -> None:
         )
 
 
-def _take(entry: Entry, recipe: Recipe, moved: Moved, value: Any) -> tuple[Any, Any, Any]:
+def _take(
+    entry: Entry, paths: Sequence[str], recipe: Recipe, moved: Moved, value: Any
+) -> tuple[Any, Any, Any]:
     """The recipe as changed; its own tab is told at once, others when they are opened."""
     try:
         changed = recipe.override([from_form(entry, value)])
     except SettingsError as error:
         return gr.skip(), gr.skip(), gr.HTML(mistake(str(error)), visible=True)
+    said = dict(zip(paths, _by_setting(findings(changed), paths), strict=True))[entry.path]
+    below = gr.HTML(said, visible=bool(said))  # in place of a mistake that is mended now
     if changed == recipe:
-        return gr.skip(), gr.skip(), gr.skip()
-    return changed, moved._replace(recipe=changed), gr.skip()
+        return gr.skip(), gr.skip(), below
+    return changed, moved._replace(recipe=changed), below
 
 
 def _follow(desk: Desk, shown: Sequence[Shown], beat: gr.State) -> None:
@@ -186,17 +192,30 @@ def _follow(desk: Desk, shown: Sequence[Shown], beat: gr.State) -> None:
     One render alone may listen to `beat`: Gradio 6.31 forgets all other listeners of an event once
     a render listens to it as well.
     """
-    components = [one.component for one in shown]
-    below = [one.below for one in shown]
+    parts = [part for one in shown for part in (one.component, one.below)]
+    paths = [one.entry.path for one in shown]
 
-    def look(recipe: Recipe) -> list[Any]:
+    def look(recipe: Recipe, last: Sequence[Any]) -> list[Any]:
+        """What is as it was is not sent: a browser takes its time for each."""
         now = {entry.path: entry for entry in walk(recipe)}
-        values = [_value(now.get(one.entry.path, one.entry)) for one in shown]
-        said = _by_setting(findings(recipe), [one.entry.path for one in shown])
-        return values + [gr.HTML(x, visible=bool(x)) for x in said]
+        said = _by_setting(findings(recipe), paths)
+        stands: list[Any] = []
+        for one, words in zip(shown, said, strict=True):
+            stands += [_value(now.get(one.entry.path, one.entry)), words]
+        told = list(
+            map(_told, stands, last or [None] * len(stands), itertools.cycle((False, True)))
+        )
+        return [*told, stands]
 
     if shown:
-        beat.change(look, desk.recipe, components + below, **AT_ONCE)
+        last = gr.State(())
+        beat.change(look, [desk.recipe, last], [*parts, last], **AT_ONCE)
+
+
+def _told(now: Any, last: Any, is_below: bool) -> Any:
+    if now == last:
+        return gr.skip()
+    return gr.HTML(now, visible=bool(now)) if is_below else now
 
 
 def _value(entry: Entry) -> Any:

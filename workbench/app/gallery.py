@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from PIL import Image
 
-from workbench.app.desk import MISTAKES, QUIETLY, Desk, pictures
+from workbench.app.desk import LATER, MISTAKES, QUIETLY, Desk, pictures
 from workbench.app.words import label, text
 from workbench.data.sources import shown
 from workbench.recipe import Recipe
@@ -56,9 +56,9 @@ def shelf(desk: Desk, name: str) -> Shelf:
         where = gr.Markdown(elem_classes="lead")
         on = gr.Button(label("data_page_on"), size="sm", min_width=80, scale=0)
     parts = [gallery, turning, where, page, seen, changed]
-    events = [desk.moved.change, page.change]
-    inputs = [desk.recipe, page, seen, changed]
-    gr.on(events, functools.partial(_show, desk.workspace), inputs, parts, **QUIETLY)
+    inputs, show = [desk.recipe, page, seen, changed], functools.partial(_show, desk.workspace)
+    page.change(show, inputs, parts, **QUIETLY)
+    desk.moved.change(show, inputs, parts, js=LATER, **QUIETLY)
     back.click(lambda number: max(0, number - 1), page, page, **QUIETLY)
     on.click(lambda number: number + 1, page, page, **QUIETLY)
     gallery.select(_choose, page, chosen, **QUIETLY)

@@ -9,6 +9,7 @@ import gradio as gr
 from workbench.app import buckets, captions, compare, data, noise, runs, start, train
 from workbench.app.desk import (
     EMPTY,
+    LATER,
     MISTAKES,
     QUIETLY,
     TICK_S,
@@ -16,7 +17,6 @@ from workbench.app.desk import (
     Moved,
     Options,
     hooks,
-    saying,
 )
 from workbench.app.form import structure
 from workbench.app.words import label, text
@@ -64,13 +64,15 @@ def build(workspace: Workspace, options: Options | None = None) -> gr.Blocks:
                     _open(tab, name, desks[name], opened)
         page.load(_draft(workspace), None, recipe, **QUIETLY)
         page.load(lambda: train.on_show(workspace), None, run, **QUIETLY)
-        recipe.change(saying(workspace.save_draft), recipe, None, **QUIETLY)
         _tell(desks, opened)
         look = _status(workspace, options)
         gr.on([page.load, tick.tick], look, seen, [status, seen], **QUIETLY).then(
             None, None, None, js=_TITLE
         )
     _states_first(page)
+    for function in page.fns.values():  # `gr.render` takes no list; see `desk.HIDDEN`
+        if function.show_progress == "hidden":
+            function.show_progress_on = []
     return page
 
 
@@ -86,10 +88,14 @@ def _open(tab: gr.Tab, name: str, desk: Desk, opened: gr.State) -> None:
 
 
 def _tell(desks: Mapping[str, Desk], opened: gr.State) -> None:
-    """Tell the tab in front of every change, and all forms when there are other settings."""
+    """Keep every change; tell the tab in front, and all forms when there are other settings."""
     one = next(iter(desks.values()))
 
     def tell(recipe: Recipe, edits: int, paths: tuple[str, ...], front: str, *seen: Moved) -> Any:
+        try:
+            one.workspace.save_draft(recipe)
+        except MISTAKES as error:  # a full disk, say; the page goes on
+            gr.Warning(html.escape(str(error)), duration=None)
         now = structure(recipe)
         told: list[Any] = [gr.skip() if now == paths else now]
         for (name, desk), last in zip(desks.items(), seen, strict=True):
@@ -103,7 +109,7 @@ def _tell(desks: Mapping[str, Desk], opened: gr.State) -> None:
     states = [state for desk in desks.values() for state in (desk.moved, *desk.beats)]
     inputs = [one.recipe, one.edits, one.structure, opened, *moved]
     changes = [one.recipe.change, one.edits.change]
-    gr.on(changes, tell, inputs, [one.structure, *states], **QUIETLY)
+    gr.on(changes, tell, inputs, [one.structure, *states], js=LATER, **QUIETLY)
 
 
 def _states_first(page: gr.Blocks) -> None:

@@ -6,9 +6,10 @@ the arguments alone decide, and whatever others can reach has a password.
 
 import contextlib
 import html
+import inspect
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -142,6 +143,8 @@ def serve(
     """
     port = free_port(door)
     _settle_environment(workspace, behind_proxy=bool(door.root_path))
+    with _no_stubs():
+        import gradio  # noqa: F401
     from starlette.middleware import Middleware
 
     from workbench.app import routes, theme
@@ -179,6 +182,29 @@ def serve(
     if page.share_url:
         origins.add(page.share_url)
     return Served(f"http://{_shown(door.host)}:{port}", port, page.share_url or None, page)
+
+
+@contextlib.contextmanager
+def _no_stubs() -> Iterator[None]:
+    """Spare Gradio what it does for its own developers.
+
+    At each import Gradio 6.31 reads its own source and writes a .pyi file beside each component,
+    which is half of the time that the import takes. Where a class has no source, it leaves it.
+    """
+    found = inspect.getfile
+
+    def without_source(thing: Any) -> str:
+        frame = inspect.currentframe()
+        asking = frame.f_back.f_code.co_name if frame and frame.f_back else ""
+        if asking == "create_or_modify_pyi":
+            raise OSError("no stub is wanted")
+        return found(thing)
+
+    inspect.getfile = without_source
+    try:
+        yield
+    finally:
+        inspect.getfile = found
 
 
 def _login_words() -> str:

@@ -108,7 +108,9 @@ def _gradient_norm(progress: Sequence[Progress]) -> "Figure":
 def _trace(name: str, progress: Sequence[Progress]) -> "Figure":
     points = [(event.step, event.traces[name]) for event in progress if name in event.traces]
     x, y = zip(*points, strict=True)
-    return curves.lines(x, {name: y}, title=name, y=name)
+    # A step size that is found on the way, such as Prodigy's d, grows through decades.
+    decades = min(y) > 0 and max(y) > 100 * min(y)
+    return curves.lines(x, {name: y}, title=name, y=name, log_y=decades)
 
 
 def _movement_figures(measured: Sequence[Measured]) -> dict[str, Drawer]:

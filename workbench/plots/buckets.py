@@ -13,42 +13,52 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]  # width, height in px
 Box = tuple[float, float, float, float]  # left, top, right, bottom
+NAMES = 3  # of the pictures that share a point
 SHADE = 0.3  # light that is left of what the crop takes away
 
 
 def scatter(
     pictures: Mapping[str, tuple[Size, Size]], buckets: Sequence[Size], *, chosen: str | None = None
 ) -> "Figure":
-    """Draw pictures as points in the colour of their bucket, and the buckets as squares.
+    """Draw buckets as squares, and sizes of pictures as points in the colour of their bucket's.
 
     Args:
         pictures: name to the picture's size and its bucket.
-        buckets: all that there are.
+        buckets: all that there are; those without a picture are grey.
         chosen: a picture to mark, with a line to its bucket.
     Returns:
         The figure; both axes are logarithmic, so that one shape lies on one diagonal line.
     """
     figure = new_figure(title="Pictures and their buckets", x="width, px", y="height, px")
+    used = sorted({bucket for _, bucket in pictures.values()})
+    colours = {bucket: SERIES[k % len(SERIES)] for k, bucket in enumerate(used)}
+    # Two traces and no legend: a browser takes its time for each.
     figure.add_scatter(
         x=[width for width, _ in buckets],
         y=[height for _, height in buckets],
         mode="markers",
         name="buckets",
-        marker={"symbol": "square-open", "size": 11, "color": COLOURS["base"]},
+        marker={
+            "symbol": "square-open",
+            "size": 13,
+            "color": [colours.get(bucket, COLOURS["base"]) for bucket in buckets],
+            "line": {"width": [3 if bucket in colours else 1 for bucket in buckets]},
+        },
         hovertemplate="bucket %{x} x %{y}<extra></extra>",
     )
-    used = sorted({bucket for _, bucket in pictures.values()})
-    for k, bucket in enumerate(used):
-        names = [name for name, (_, own) in pictures.items() if own == bucket]
-        figure.add_scatter(
-            x=[pictures[name][0][0] for name in names],
-            y=[pictures[name][0][1] for name in names],
-            text=names,
-            mode="markers",
-            name=_said(bucket),
-            marker={"size": 10, "color": SERIES[k % len(SERIES)]},
-            hovertemplate="%{text}: %{x} x %{y}<extra>" + _said(bucket) + "</extra>",
-        )
+    alike: dict[tuple[Size, Size], list[str]] = {}
+    for name, pair in pictures.items():
+        alike.setdefault(pair, []).append(name)
+    figure.add_scatter(
+        x=[size[0] for size, _ in alike],
+        y=[size[1] for size, _ in alike],
+        text=list(map(_named, alike.values())),
+        customdata=[_said(bucket) for _, bucket in alike],
+        mode="markers",
+        name="pictures",
+        marker={"size": 9, "color": [colours[bucket] for _, bucket in alike]},
+        hovertemplate="%{text}<br>%{x} x %{y}<extra>%{customdata}</extra>",
+    )
     if chosen is not None:
         (width, height), (across, down) = pictures[chosen]
         line = {"color": COLOURS["held out"], "width": 2}
@@ -57,8 +67,7 @@ def scatter(
         )
     figure.update_xaxes(type="log", showgrid=True, dtick="D2")
     figure.update_yaxes(type="log", dtick="D2")
-    beside = {"orientation": "v", "x": 1.01, "y": 1, "xanchor": "left", "yanchor": "top"}
-    figure.update_layout(height=420, hovermode="closest", legend=beside)
+    figure.update_layout(height=420, hovermode="closest", showlegend=False)
     return figure
 
 
@@ -129,6 +138,12 @@ def crop_overlay(picture: Image.Image, box: Box) -> Image.Image:
     frame = (inner[0], inner[1], inner[2] - 1, inner[3] - 1)
     ImageDraw.Draw(shaded).rectangle(frame, outline=COLOURS["held out"], width=width)
     return shaded
+
+
+def _named(names: Sequence[str]) -> str:
+    """Pictures of one size are one point."""
+    first = ", ".join(names[:NAMES])
+    return first if len(names) <= NAMES else f"{first} and {len(names) - NAMES} more"
 
 
 def _said(size: Size) -> str:
