@@ -26,10 +26,10 @@ from workbench.training.saving import changes
 # Short enough for a terminal of 80 columns; the page says them at length.
 COLUMNS = ("gap", "held out", "drift", "dark", "light", "alike", "time")
 NOISES = ("gaussian", "offset", "pyramid", "perlin", "power_law")
-# Rates are the preset's times what each optimizer's authors say of its rate against AdamW's, but
-# for schedule_free: at twice AdamW's it blew up, at half it did as well as the others.
+# Rates are AdamW's times what each optimizer's authors say of theirs against it, but for
+# schedule_free: at twice AdamW's it blew up, at half it did as well as the others.
 OPTIMIZERS: dict[str, tuple[str, ...]] = {
-    "adamw": (),
+    "adamw": ("optimizer.learning_rate=4e-3",),
     "lion": ("optimizer.learning_rate=6e-4",),
     "adafactor": ("optimizer.learning_rate=4e-3",),
     "muon": ("optimizer.learning_rate=4e-3",),
