@@ -51,7 +51,6 @@ def form(desk: Desk, chosen: Chooser) -> None:
 _WIDE = ("words", "text", "tables")
 
 
-@functools.lru_cache(maxsize=64)
 def structure(recipe: Recipe) -> tuple[str, ...]:
     """What decides which settings there are to show.
 
@@ -60,6 +59,12 @@ def structure(recipe: Recipe) -> tuple[str, ...]:
     Returns:
         The paths of all settings.
     """
+    asked: Any = recipe  # frozen, so it can be a key
+    return _structure(asked)
+
+
+@functools.lru_cache(maxsize=64)
+def _structure(recipe: Recipe) -> tuple[str, ...]:
     return tuple(entry.path for entry in walk(recipe))
 
 

@@ -9,7 +9,7 @@ import html
 import inspect
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -143,8 +143,7 @@ def serve(
     """
     port = free_port(door)
     _settle_environment(workspace, behind_proxy=bool(door.root_path))
-    with _no_stubs():
-        import gradio  # noqa: F401
+    _import_gradio()
     from starlette.middleware import Middleware
 
     from workbench.app import routes, theme
@@ -179,14 +178,12 @@ def serve(
         i18n=translations(),
         app_kwargs={"middleware": [gate], "routes": own},
     )
-    if page.share_url:
-        origins.add(page.share_url)
+    origins.update(filter(None, [page.share_url]))
     return Served(f"http://{_shown(door.host)}:{port}", port, page.share_url or None, page)
 
 
-@contextlib.contextmanager
-def _no_stubs() -> Iterator[None]:
-    """Spare Gradio what it does for its own developers.
+def _import_gradio() -> None:
+    """Import Gradio without what it does for its own developers.
 
     At each import Gradio 6.31 reads its own source and writes a .pyi file beside each component,
     which is half of the time that the import takes. Where a class has no source, it leaves it.
@@ -202,7 +199,7 @@ def _no_stubs() -> Iterator[None]:
 
     inspect.getfile = without_source
     try:
-        yield
+        import gradio  # noqa: F401
     finally:
         inspect.getfile = found
 
