@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]  # width, height in px
 Box = tuple[float, float, float, float]  # left, top, right, bottom
+# Plotly's own labels of a logarithmic axis leave zeros out: 200 would read 2.
+TICKS = [side for k in range(4, 14) for side in (2**k, 3 * 2 ** (k - 1))]
 NAMES = 3  # of the pictures that share a point
 SHADE = 0.3  # light that is left of what the crop takes away
 
@@ -65,8 +67,8 @@ def scatter(
         figure.add_scatter(
             x=[width, across], y=[height, down], mode="lines", name=chosen, line=line
         )
-    figure.update_xaxes(type="log", showgrid=True, dtick="D2")
-    figure.update_yaxes(type="log", dtick="D2")
+    figure.update_xaxes(type="log", showgrid=True, tickvals=TICKS)
+    figure.update_yaxes(type="log", tickvals=TICKS)
     figure.update_layout(height=420, hovermode="closest", showlegend=False)
     return figure
 
