@@ -1,4 +1,4 @@
-"""What starting the app spares: Gradio reads its own source only for stubs that nobody asked for."""
+"""What starting the app spares: Gradio reads its own source only to write stubs beside it."""
 
 import subprocess
 import sys
