@@ -29,6 +29,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -90,8 +91,9 @@ def recorded_polls(page: Page) -> list[dict[str, Any]]:
     bodies: list[dict[str, Any]] = []
 
     def keep(request: Any) -> None:
-        if "/queue/join" in request.url:
-            bodies.append(json.loads(request.post_data))
+        if "/queue/join" in request.url or "/run/predict" in request.url:
+            address = urlsplit(request.url).path
+            bodies.append(json.loads(request.post_data) | {"address": address})
 
     page.wait_for_timeout(6000)  # what the tab asks for when it is opened is no poll
     page.on("request", keep)
@@ -108,10 +110,13 @@ def poll(client: httpx.Client, bodies: list[dict[str, Any]]) -> None:
         client: of the app.
         bodies: requests of one poll.
     """
-    waiting = {
-        client.post("/gradio_api/queue/join", json=body).raise_for_status().json()["event_id"]
-        for body in bodies
-    }
+    waiting = set()
+    for body in bodies:
+        answer = client.post(body["address"], json=body).raise_for_status().json()
+        if "event_id" in answer:  # queued: the answer comes by another way
+            waiting.add(answer["event_id"])
+    if not waiting:
+        return
     address = f"/gradio_api/queue/data?session_hash={bodies[0]['session_hash']}"
     with client.stream("GET", address) as answers:
         for line in answers.iter_lines():

@@ -73,8 +73,8 @@ class Desk:
             made anew then, and only then.
         edits: rises when captions or masks were written: files change without the recipe changing.
         run: name of the run that Train and Compare look at; "" for none.
-        tick: beats every two seconds while the page is visible.
         tabs: the row of tabs, to go to another one: `gr.Tabs(selected="train")`.
+        tick: this tab's own, beats every two seconds while it is in front and the page visible.
         moved: this tab's own, a `Moved`. What shows the recipe or its files listens to
             `moved.change`: it changes with them while the tab is in front, and whenever it is
             opened. A page has some forty such listeners; those of hidden tabs would take a second.
@@ -87,8 +87,8 @@ class Desk:
     structure: gr.State
     edits: gr.State
     run: gr.State
-    tick: gr.Timer
     tabs: gr.Tabs
+    tick: gr.Timer
     moved: gr.State
     beats: list[gr.State]
 

@@ -1,5 +1,6 @@
 """The page: its head, which says at any time what goes on, and a row of tabs, one file each."""
 
+import copy
 import html
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,6 +9,7 @@ import gradio as gr
 
 from workbench.app import buckets, captions, compare, data, noise, runs, start, train
 from workbench.app.desk import (
+    AT_ONCE,
     EMPTY,
     LATER,
     MISTAKES,
@@ -22,6 +24,7 @@ from workbench.app.form import structure
 from workbench.app.words import label, text
 from workbench.recipe import Recipe
 from workbench.workspace.folders import Workspace
+from workbench.workspace.overview import overview
 from workbench.workspace.spawning import ensure_worker
 
 TABS: dict[str, Callable[[Desk], None]] = {
@@ -36,6 +39,37 @@ TABS: dict[str, Callable[[Desk], None]] = {
 }
 
 
+class Page(gr.Blocks):
+    """A page on which what is skipped costs nothing."""
+
+    async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
+        """Make what a handler returned into what is sent.
+
+        Gradio 6.31 makes each skipped component anew, with its signature and its JSON schema: 1.5
+        ms for each, dozens of times in a poll or an answer.
+
+        Args:
+            block_fn: the handler.
+            predictions: what it returned: a value for each output, or the value of its only one.
+            state: of the session.
+        Returns:
+            A value for each output.
+        """
+        outputs = block_fn.outputs
+        values = [predictions] if len(outputs) == 1 else predictions
+        skipped = gr.skip()
+        if not isinstance(values, list | tuple) or len(values) != len(outputs):
+            return await super().postprocess_data(block_fn, predictions, state)
+        # Compared by type first: a table, say, compares with a dict cell by cell.
+        there = [k for k, one in enumerate(values) if type(one) is not dict or one != skipped]
+        kept = copy.copy(block_fn)
+        kept.outputs = [outputs[k] for k in there]
+        given = [values[k] for k in there]
+        made = await super().postprocess_data(kept, given[0] if len(given) == 1 else given, state)
+        sent = dict(zip(there, made, strict=True))
+        return [sent.get(k, None if one.stateful else skipped) for k, one in enumerate(outputs)]
+
+
 def build(workspace: Workspace, options: Options | None = None) -> gr.Blocks:
     """Make the page.
 
@@ -48,27 +82,31 @@ def build(workspace: Workspace, options: Options | None = None) -> gr.Blocks:
     import transformers  # noqa: F401  # two handlers that begin it at once see half of it
 
     options = options or Options()
-    with gr.Blocks(title=text("page_title"), analytics_enabled=False, fill_width=True) as page:
+    with Page(title=text("page_title"), analytics_enabled=False, fill_width=True) as page:
         recipe, structured = gr.State(None), gr.State(())
-        edits, run, tick = gr.State(0), gr.State(""), gr.Timer(TICK_S)
-        opened, seen, desks = gr.State("start"), gr.State(""), {}
+        edits, run, opened, seen = gr.State(0), gr.State(""), gr.State("start"), gr.State(("", ""))
+        tick, ticks = gr.Timer(TICK_S), {name: gr.Timer(TICK_S, active=False) for name in TABS}
+        desks: dict[str, Desk] = {}
         with gr.Row(elem_id="head"):
             gr.HTML(f"<h1>{html.escape(text('page_title'))}</h1>", scale=0)
             status = gr.HTML(elem_id="status")
         with gr.Tabs(selected="start", elem_id="tabs") as tabs:
-            shared = workspace, options, recipe, structured, edits, run, tick, tabs
+            shared = workspace, options, recipe, structured, edits, run, tabs
             for name, make in TABS.items():
                 with gr.Tab(label(f"page_{name}"), id=name, elem_id=f"tab-{name}") as tab:
-                    desks[name] = Desk(*shared, moved=gr.State(Moved()), beats=[])
-                    make(desks[name])
-                    _open(tab, name, desks[name], opened)
+                    desk = Desk(*shared, tick=ticks[name], moved=gr.State(Moved()), beats=[])
+                    desks[name] = desk
+                    make(desk)
+                    _open(tab, name, desk, opened, ticks)
         page.load(_draft(workspace), None, recipe, **QUIETLY)
         page.load(lambda: train.on_show(workspace), None, run, **QUIETLY)
         _tell(desks, opened)
-        look = _status(workspace, options)
-        gr.on([page.load, tick.tick], look, seen, [status, seen], **QUIETLY).then(
+        ended = gr.Textbox(visible="hidden")  # in the page, so that the browser tells of its change
+        looks = [page.load, tick.tick]
+        gr.on(looks, _status(workspace, options), seen, [status, ended, seen], **AT_ONCE).then(
             None, None, None, js=_TITLE
         )
+        ended.change(lambda run: train.notice(workspace, run), ended, None, **QUIETLY)
     _states_first(page)
     for function in page.fns.values():  # `gr.render` takes no list; see `desk.HIDDEN`
         if function.show_progress == "hidden":
@@ -76,15 +114,20 @@ def build(workspace: Workspace, options: Options | None = None) -> gr.Blocks:
     return page
 
 
-def _open(tab: gr.Tab, name: str, desk: Desk, opened: gr.State) -> None:
-    """When a tab is opened, it shows what is true now."""
+def _open(
+    tab: gr.Tab, name: str, desk: Desk, opened: gr.State, ticks: Mapping[str, gr.Timer]
+) -> None:
+    """When a tab is opened, it shows what is true now, and it alone ticks."""
 
-    def tell(recipe: Recipe | None, edits: int, moved: Moved) -> tuple[Any, ...]:
+    def tell(recipe: Recipe | None, edits: int, moved: Moved, before: str) -> tuple[Any, ...]:
         now = Moved(recipe, edits, moved.opened + 1) if recipe else gr.skip()
-        return name, now, *[now] * len(desk.beats)
+        changed = {before: gr.Timer(active=False), name: gr.Timer(active=True)}
+        ticking = [changed.get(one, gr.skip()) for one in ticks]
+        return name, now, *[now] * len(desk.beats), *ticking
 
-    inputs = [desk.recipe, desk.edits, desk.moved]
-    tab.select(tell, inputs, [opened, desk.moved, *desk.beats], **QUIETLY)
+    inputs = [desk.recipe, desk.edits, desk.moved, opened]
+    outputs = [opened, desk.moved, *desk.beats, *ticks.values()]
+    tab.select(tell, inputs, outputs, **QUIETLY)
 
 
 def _tell(desks: Mapping[str, Desk], opened: gr.State) -> None:
@@ -143,11 +186,16 @@ _TITLE = (
 )
 
 
-def _status(workspace: Workspace, options: Options) -> Callable[[str], tuple[Any, Any]]:
-    def look(seen: str) -> tuple[Any, Any]:
-        """What goes on now; nothing is sent where nothing changed."""
+def _status(
+    workspace: Workspace, options: Options
+) -> Callable[[tuple[str, str]], tuple[Any, Any, Any]]:
+    def look(seen: tuple[str, str]) -> tuple[Any, Any, Any]:
+        """What goes on now, and the run that ended since; `seen` holds the line and the run."""
         ensure_worker(workspace, hooks(options))  # whatever became of the last one
-        now = train.status_line(workspace, options)
-        return (gr.skip(), gr.skip()) if now == seen else (now, now)
+        standings = overview(workspace)
+        working = train.at_work(standings)
+        now = train.status_line(standings, options), working.name if working else ""
+        ended = seen[1] if seen[1] != now[1] else gr.skip()
+        return (gr.skip(), ended, gr.skip()) if now == seen else (now[0], ended, now)
 
     return look

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from workbench.app.desk import QUIETLY, Desk, hooks, saved_as, saying
+from workbench.app.desk import AT_ONCE, QUIETLY, Desk, hooks, saved_as, saying
 from workbench.app.words import label, text
 from workbench.evaluation.page import duration
 from workbench.plots.curves import several
@@ -61,7 +61,7 @@ def build(desk: Desk) -> None:
     seen = gr.State(())
     look = _looking(desk)
     shows = [desk.tick.tick, tab.select, desk.run.change]
-    gr.on(shows, look, seen, [table, empty, seen], **QUIETLY)
+    gr.on(shows, look, seen, [table, empty, seen], **AT_ONCE)
     table.select(_choose, table, [desk.run, chosen], **QUIETLY)
     desk.run.change(_named, desk.run, chosen, **QUIETLY)
     show.click(lambda: gr.Tabs(selected="train"), None, desk.tabs, **QUIETLY)

@@ -9,6 +9,7 @@ import html
 import inspect
 import os
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import resources
@@ -255,6 +256,9 @@ def _settle_environment(workspace: Workspace, *, behind_proxy: bool) -> None:
     empty, cache = _folder(workspace.cache / "empty"), _folder(workspace.cache / "page")
     os.environ.update(
         GRADIO_ANALYTICS_ENABLED="False",
+        # Each event would end in a summary by pandas of the last ten thousand, for nobody to read.
+        GRADIO_ANALYTICS_MAX_EVENTS="1",
+        GRADIO_ANALYTICS_CACHE_FREQUENCY=str(sys.maxsize),
         GRADIO_TEMP_DIR=str(cache),
         GRADIO_EXAMPLES_CACHE=str(cache / "examples"),
         HF_HUB_DISABLE_TELEMETRY="1",

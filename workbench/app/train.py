@@ -1,6 +1,7 @@
 """The tab Train: what is to be trained on the left, what is being trained on the right."""
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -16,6 +17,7 @@ from workbench.workspace.queue import enqueue
 from workbench.workspace.spawning import ensure_worker
 
 AT_WORK = ("running", "paused", "starting")
+ENDED = ("finished", "stopped", "failed", "crashed")
 
 
 def build(desk: Desk) -> None:
@@ -48,18 +50,41 @@ def launch(desk: Desk, recipe: Recipe, budget: Budget | None = None) -> tuple[st
     return job.run, gr.Tabs(selected="train")
 
 
-def status_line(workspace: Workspace, options: Options) -> str:
-    """What goes on in the workspace, for the head of the page.
+def at_work(standings: Sequence[Standing]) -> Standing | None:
+    """Which run is being trained.
+
+    Args:
+        standings: all runs.
+    Returns:
+        It, or None where none is.
+    """
+    return next((one for one in standings if one.state in AT_WORK), None)
+
+
+def notice(workspace: Workspace, run: str) -> None:
+    """Tell whoever looks at the page, at whichever tab, that a run has ended.
 
     Args:
         workspace: where.
+        run: name of the one that was at work until now; "" for none.
+    """
+    state = next((one.state for one in overview(workspace) if one.name == run), "")
+    if state in ENDED:
+        say = gr.Info if state in ("finished", "stopped") else gr.Warning
+        say(text(f"train_notice_{state}", run=run), duration=None)
+
+
+def status_line(standings: Sequence[Standing], options: Options) -> str:
+    """What goes on in the workspace, for the head of the page.
+
+    Args:
+        standings: all runs.
         options: price and currency.
     Returns:
         HTML.
     """
-    standings = overview(workspace)
     queued = sum(one.state == "queued" for one in standings)
-    working = next((one for one in standings if one.state in AT_WORK), None)
+    working = at_work(standings)
     if working is None:
         said = text("page_idle") if not queued else text("page_queued", count=queued)
         return f'<div class="status" data-title="{text("page_title")}">{said}</div>'

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.components.plot import PlotData
 
-from workbench.app.desk import QUIETLY, Desk, Options, file_link, saying
+from workbench.app.desk import AT_ONCE, QUIETLY, Desk, Options, file_link, saying
 from workbench.app.train_samples import matrix
 from workbench.app.words import label, text
 from workbench.evaluation import curves
@@ -44,7 +44,6 @@ ASKABLE: dict[str, tuple[str, ...]] = {
     "queued": ("stop",),
 }
 ASKS = ("pause", "continue", "stop", "save-now", "sample-now")
-ENDED = ("finished", "stopped", "failed", "crashed")
 
 
 def build(desk: Desk) -> None:
@@ -73,7 +72,8 @@ def build(desk: Desk) -> None:
     look = _looking(desk)
     outputs = [head, *asks.values(), verdict, *plots, samples, warnings, shown]
     inputs = [desk.run, group, shown]
-    gr.on([desk.tick.tick, desk.run.change, group.change], look, inputs, outputs, **QUIETLY)
+    looks = [desk.tick.tick, desk.moved.change, desk.run.change, group.change]
+    gr.on(looks, look, inputs, outputs, trigger_mode="always_last", **AT_ONCE)
     for name, button in asks.items():
         button.click(
             saying(_asking(desk.workspace, name)), desk.run, None, api_visibility="private"
@@ -84,12 +84,8 @@ def _looking(desk: Desk) -> Callable[[str, str, dict[str, Any]], list[Any]]:
     def look(run: str, group: str, shown: dict[str, Any]) -> list[Any]:
         """All that the page shows of a run; what it has already is skipped."""
         now = _everything(desk, run, group)
-        if shown.get("state") in ("running", "starting") and now["state"] in ENDED:
-            _notice(run, now["state"])
-        sent = [
-            gr.skip() if shown.get(name) == key else make() for name, (key, make) in now["parts"]
-        ]
-        new = {name: key for name, (key, _) in now["parts"]} | {"state": now["state"]}
+        sent = [gr.skip() if shown.get(name) == key else make() for name, (key, make) in now]
+        new = {name: key for name, (key, _) in now}
         return [*sent, gr.skip() if new == shown else new]
 
     return look
@@ -98,15 +94,15 @@ def _looking(desk: Desk) -> Callable[[str, str, dict[str, Any]], list[Any]]:
 Part = tuple[Any, Callable[[], Any]]  # what it is made from, and how it is made
 
 
-def _everything(desk: Desk, run: str, group: str) -> dict[str, Any]:
-    """Each component's key, which changes with what it shows, and its value."""
+def _everything(desk: Desk, run: str, group: str) -> list[tuple[str, Part]]:
+    """Each component's key, which changes with what it shows, and its value, in their order."""
     if not run:
         empty = f'<div class="empty"><b>{text("train_empty")}</b>{text("train_empty_info")}</div>'
         parts: dict[str, Part] = {"head": (("", empty), lambda: empty)}
         parts |= {name: (False, lambda: gr.Button(interactive=False)) for name in ASKS}
         parts |= {name: ("", lambda: "") for name in ("verdict", "samples", "warnings")}
         parts |= {f"plot{k}": ("", lambda: gr.Plot(visible=False)) for k in range(NUM_PLOTS)}
-        return {"state": "", "parts": _ordered(parts)}
+        return _ordered(parts)
     folder = desk.workspace.inside("runs", run)
     now = next((one for one in overview(desk.workspace) if one.name == run), None)
     if now is None:
@@ -126,7 +122,7 @@ def _everything(desk: Desk, run: str, group: str) -> dict[str, Any]:
     parts["samples"] = (key, lambda: matrix(desk.workspace, run, seen))
     warned = (run, sum(isinstance(event, Warned) for event in seen.events))
     parts["warnings"] = (warned, lambda: _warnings(seen))
-    return {"state": now.state, "parts": _ordered(parts)}
+    return _ordered(parts)
 
 
 def _ordered(parts: dict[str, Part]) -> list[tuple[str, Part]]:
@@ -310,8 +306,3 @@ def _asking(workspace: Workspace, name: str) -> Callable[[str], None]:
             Control(folder).request(request)
 
     return ask
-
-
-def _notice(run: str, state: str) -> None:
-    say = gr.Info if state in ("finished", "stopped") else gr.Warning
-    say(text(f"train_notice_{state}", run=run), duration=None)
