@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,16 +122,17 @@ def test_help_is_quick_since_it_loads_nothing_heavy():
             heavy = {"torch", "PIL", "numpy", "plotly", "diffusers"} & set(sys.modules)
             print("heavy:", sorted(heavy), file=sys.stderr)
     """
-    before = os.times()
-    done = subprocess.run(
-        [sys.executable, "-c", "import textwrap; exec(textwrap.dedent('''" + code + "'''))"],
-        capture_output=True,
-        text=True,
-    )
-    after = os.times()
-    assert done.stderr == "heavy: []\n"
-    used_s = sum(after[2:4]) - sum(before[2:4])
-    assert used_s <= 0.5, "processor time, which a busy machine does not stretch"
+    used_s = []
+    for _ in range(3):
+        before = os.times()
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True
+        )
+        after = os.times()
+        assert done.stderr == "heavy: []\n"
+        used_s.append(sum(after[2:4]) - sum(before[2:4]))
+    # Processor time, which a busy machine stretches least in the best of several.
+    assert min(used_s) <= 0.5
 
 
 # ------------------------------------------------------------------------------------- exit codes

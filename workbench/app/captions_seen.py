@@ -155,11 +155,11 @@ def token_counter(base: "BaseSettings") -> "tuple[Callable[[str], int], str]":
 
     remote = REPOSITORY.fullmatch(base.path) and not Path(base.path).expanduser().exists()
     tokenizer, how = None, ""
-    if not remote:
-        try:
-            with loading():
+    with loading():
+        if not remote:
+            try:
                 tokenizer = load_tokenizers(locate(base))[0]
-        except MISTAKES:
-            how = text("captions_tokens_guess")
-    tokenizer = tokenizer or clip_tokenizer()
+            except MISTAKES:
+                how = text("captions_tokens_guess")
+        tokenizer = tokenizer or clip_tokenizer()
     return lambda words: len(tokenizer(words, verbose=False).input_ids) - 2, how

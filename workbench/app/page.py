@@ -2,12 +2,24 @@
 
 import copy
 import html
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
 
-from workbench.app import buckets, captions, compare, data, noise, runs, start, train
+from workbench.app import (
+    buckets,
+    captions,
+    compare,
+    data,
+    noise,
+    noise_picture,
+    noise_study,
+    runs,
+    start,
+    train,
+)
 from workbench.app.desk import (
     AT_ONCE,
     EMPTY,
@@ -19,6 +31,7 @@ from workbench.app.desk import (
     Moved,
     Options,
     hooks,
+    loading,
 )
 from workbench.app.form import structure
 from workbench.app.words import label, text
@@ -37,6 +50,7 @@ TABS: dict[str, Callable[[Desk], None]] = {
     "compare": compare.build,
     "runs": runs.build,
 }
+WARM_AFTER_S = 3.0
 
 
 class Page(gr.Blocks):
@@ -79,8 +93,6 @@ def build(workspace: Workspace, options: Options | None = None) -> gr.Blocks:
     Returns:
         The page, not yet launched.
     """
-    import transformers  # noqa: F401  # two handlers that begin it at once see half of it
-
     options = options or Options()
     with Page(title=text("page_title"), analytics_enabled=False, fill_width=True) as page:
         recipe, structured = gr.State(None), gr.State(())
@@ -112,6 +124,22 @@ def build(workspace: Workspace, options: Options | None = None) -> gr.Blocks:
         if function.show_progress == "hidden":
             function.show_progress_on = []
     return page
+
+
+def warm() -> None:
+    """Load in the background what the first one to open a tab would wait seconds for.
+
+    It begins when the first page has had time to be shown, which it would delay.
+    """
+
+    def load() -> None:
+        with loading():
+            import transformers  # noqa: F401
+        noise_study.scene(noise_picture.CRITTERS)
+
+    later = threading.Timer(WARM_AFTER_S, load)
+    later.daemon = True
+    later.start()
 
 
 def _open(

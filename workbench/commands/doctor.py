@@ -1,6 +1,5 @@
 """`doctor`: does this machine fit, and what to do where it does not."""
 
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -151,8 +150,10 @@ def _torchvision() -> Iterator[Line]:
 
 
 def _libraries() -> Iterator[Line]:
+    from importlib.metadata import version
+
     names = ("diffusers", "transformers", "accelerate", "peft", "gradio")
-    yield Line("libraries", ", ".join(f"{n} {importlib.metadata.version(n)}" for n in names))
+    yield Line("libraries", ", ".join(f"{n} {version(n)}" for n in names))
     broken = _imported("bitsandbytes")
     if isinstance(broken, Exception):
         yield Line("8-bit AdamW", f"not available: {broken}", "choose another optimizer")
