@@ -126,10 +126,11 @@ def build(workspace: Workspace, options: Options | None = None) -> gr.Blocks:
     return page
 
 
-def warm() -> None:
+def warm() -> threading.Timer:
     """Load in the background what the first one to open a tab would wait seconds for.
 
-    It begins when the first page has had time to be shown, which it would delay.
+    Returns:
+        What begins with it when the first page has had time to be shown, which it would delay.
     """
 
     def load() -> None:
@@ -140,6 +141,7 @@ def warm() -> None:
     later = threading.Timer(WARM_AFTER_S, load)
     later.daemon = True
     later.start()
+    return later
 
 
 def _open(

@@ -71,7 +71,6 @@ def app(
     max_upload_gib: MaxUpload = 20.0,
 ) -> None:
     """Open the workbench in a browser: data, captions, noise, training, comparison."""
-    gc.disable()  # what is imported holds no garbage, and looking for it is a sixth of the start
     from workbench.app.server import Door, serve
     from workbench.workspace.folders import Workspace
     from workbench.workspace.hooks import Hooks
@@ -101,17 +100,23 @@ def app(
         )
         return build(place, options)
 
-    served = serve(make, place, door=door, max_upload_bytes=max_upload_bytes)
-    gc.freeze()
-    gc.enable()
+    gc.disable()  # what is imported holds no garbage, and looking for it is a sixth of the start
+    try:
+        served = serve(make, place, door=door, max_upload_bytes=max_upload_bytes)
+        gc.freeze()
+    finally:
+        gc.enable()
     ensure_worker(place, hooks)  # something may have been queued when the machine went down
     from workbench.app.page import warm
 
-    warm()
+    warming = warm()
     _announce(served, door, place, chosen=account is not None)
     if not no_browser and not door.open_to_others and _has_browser():
         webbrowser.open(served.url)
-    _stay(served, place)
+    try:
+        _stay(served, place)
+    finally:
+        warming.cancel()
 
 
 def _account(auth: str | None, auth_file: Path | None) -> "Account | None":
