@@ -98,3 +98,28 @@ def test_a_changed_recipe_reaches_every_tab(app, open_page):
     trigger.press("Enter")
     go_to(page, "Captions")
     page.locator("#draws .tag.first", has_text="inky").first.wait_for()
+
+
+def test_a_zip_in_the_workspace_is_unpacked_and_used(app, open_page):
+    """Somebody has copied it there, past the page."""
+    archive = Path(app.workspace) / "data" / "holiday.zip"
+    archive.parent.mkdir(exist_ok=True)
+    picture = io.BytesIO()
+    Image.new("RGB", (256, 256), "orange").save(picture, "PNG")
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("beach/one.png", picture.getvalue())
+        packed.writestr("beach/one.txt", "orange, beach")
+        packed.writestr("notes.md", "x")
+    page = open_page(app)
+    go_to(page, "Data")
+    page.get_by_role("tab", name="A folder of the workspace").click()
+    choice = page.locator("#folder-choice input")
+    choice.click()
+    page.get_by_role("option", name="holiday.zip").click()
+    page.locator("#unpack-zip").click()
+    page.locator(".toast-body", has_text="holiday").wait_for()
+    expect(choice).to_have_value("holiday (pictures: 1)", timeout=30_000)
+    expect(page.locator("#unpack-zip")).to_be_hidden()
+    page.locator("#use-folder").click()
+    page.wait_for_function("document.querySelectorAll('#data-gallery button').length === 1")
+    assert (archive.parent / "holiday/beach/one.txt").read_text() == "orange, beach"

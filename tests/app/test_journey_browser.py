@@ -167,7 +167,19 @@ def _look_at_pairs(page: Any) -> None:
 
 
 def _draw_the_grid(page: Any) -> None:
+    """One that is stopped draws no further and keeps nothing from the next."""
     page.get_by_text("Which checkpoint, at which strength?").click()
+    strengths = page.locator("#compare-strengths input, #compare-strengths textarea")
+    usual = strengths.input_value()
+    strengths.fill("2, 2.2, 2.4, 2.6, 2.8, 3")
+    page.locator("#compare-grid-go").click()
+    page.locator("#compare-grid img").first.wait_for()
+    page.locator("#compare-grid-stop").click()
+    page.wait_for_timeout(3000)  # what was being drawn may come to its end
+    waiting = page.locator("#compare-grid .pending").count()
+    page.wait_for_timeout(4000)
+    assert waiting == page.locator("#compare-grid .pending").count() > 0
+    strengths.fill(usual)
     page.locator("#compare-grid-go").click()
     page.locator("#compare-grid img").nth(7).wait_for()  # two files, four strengths
     page.wait_for_function("!document.querySelector('#compare-grid .pending')")

@@ -101,7 +101,10 @@ def test_a_run_outlives_tabs_and_app_and_tells_the_truth(workspace: Workspace, o
 
         owner = holder(run)
         assert owner is not None
+        _go_to(page, "Buckets")
         os.kill(owner.pid, signal.SIGKILL)
+        page.locator(".toast-body", has_text="watched").wait_for(timeout=10_000)
+        _go_to(page, "Train")
         page.locator("#run-head .pill", has_text="crashed").wait_for(timeout=10_000)
         assert "SIGKILL" in page.locator("#run-head .finding").inner_text()
         page.close()

@@ -38,11 +38,11 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
         seed = gr.Number(0, precision=0, minimum=0, label=label("compare_seed"), min_width=90)
         strengths = gr.Textbox(
             ", ".join(f"{value:g}" for value in STRENGTHS), label=label("compare_strengths"),
-            min_width=160,
+            min_width=160, elem_id="compare-strengths",
         )  # fmt: skip
     with gr.Row():
         go = gr.Button(label("compare_grid_go"), elem_id="compare-grid-go", min_width=160)
-        stop = gr.Button(label("compare_stop"), min_width=120)
+        stop = gr.Button(label("compare_stop"), elem_id="compare-grid-stop", min_width=120)
     said, table = gr.HTML(), gr.HTML(elem_id="compare-grid")
 
     def offer(key: str | None) -> Any:
