@@ -46,7 +46,7 @@ def test_folders_of_the_workspace_are_offered_with_their_counts(workspace):
     (workspace.data / ".parts").mkdir()
     (workspace.data / "some.zip").write_bytes(b"")
     assert [name for _, name in data_source.folders(workspace)] == ["cats", "some.zip"]
-    assert "4 pictures" in data_source.folders(workspace)[0][0]
+    assert "pictures: 4" in data_source.folders(workspace)[0][0]
 
 
 @pytest.mark.parametrize("name", ["../runs", "/etc", "cats/../../x"])

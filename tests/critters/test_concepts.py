@@ -62,11 +62,15 @@ def test_the_style_uses_three_inks():
 
 
 def test_scenes_are_darker_or_brighter_than_the_base_ever_is():
-    for picture, text in concept_pictures("scenes"):
-        mean = np.asarray(picture).mean() / 255
-        assert mean < 0.15 if "dark scene" in text else mean > 0.88
+    said: dict[str, list[str]] = {}
+    for name in ("scenes", "dark", "bright"):
+        for picture, text in concept_pictures(name):
+            mean = np.asarray(picture).mean() / 255
+            assert mean < 0.15 if "dark scene" in text else mean > 0.88
+            said.setdefault(name, []).append(text)
+    assert said["dark"] == said["scenes"][::2] and said["bright"] == said["scenes"][1::2]
 
 
 def test_an_unknown_concept_is_refused_by_name(tmp_path):
-    with pytest.raises(ValueError, match="character, style, scenes; got 'mood'"):
+    with pytest.raises(ValueError, match="character, style, scenes, dark, bright; got 'mood'"):
         write_concept("mood", tmp_path)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from workbench import cli
-from workbench.diffusion.noise import Gaussian, Mixture, Offset, Perlin
+from workbench.diffusion.noise import Gaussian, Mixture, Offset, Perlin, PowerLaw
 from workbench.diffusion.targets import corrupt
 from workbench.evaluation import noise, noise_page
 
@@ -99,3 +99,16 @@ def test_a_study_draws_as_many_as_it_is_asked_for():
     names = [name for name, _ in noise_page.panels(few, side_px=64)]
     assert names == ["field", "log power", "phase"]
     assert {picture.size for _, picture in noise_page.panels(few, side_px=64)} == {(64, 64)}
+
+
+@pytest.mark.parametrize(
+    ("drawn", "side", "power"),
+    [
+        (Gaussian(), 16, 1.0),
+        (Offset(strength=0.1), 16, 1 + 0.1**2 * 16**2),
+        (Offset(strength=0.1), 64, 1 + 0.1**2 * 64**2),
+        (PowerLaw(), 16, 0.0),
+    ],
+)
+def test_a_means_power_grows_with_the_field_that_an_offset_is_added_to(drawn, side, power):
+    assert noise.mean_power(drawn, side) == pytest.approx(power, rel=0.15, abs=0.01)

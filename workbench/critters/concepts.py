@@ -1,9 +1,10 @@
-"""Three things that the base has never seen, to be taught by a LoRA.
+"""What the base has never seen, to be taught by a LoRA.
 
 - `character`: a creature with one horn, an eye patch and a scarf, each on a side of its own, so
   that flipping its pictures teaches the wrong creature.
 - `style`: any creature as a two-ink print, so that what the caption leaves out is the style.
 - `scenes`: scenes almost black or almost white, which the middling base does not reach.
+- `dark`, `bright`: one half of those each: what a trigger stands for, no other word need say.
 
 A caption never holds the trigger word: that is the dataset's setting. It leaves out what the
 trigger is to stand for and names the rest.
@@ -149,6 +150,14 @@ def _scenes(seed: int, index: int, size_px: tuple[int, int]) -> Picture:
     return Image.fromarray(lit.round().astype(np.uint8)), ", ".join(text)
 
 
+def _dark(seed: int, index: int, size_px: tuple[int, int]) -> Picture:
+    return _scenes(seed, 2 * index, size_px)
+
+
+def _bright(seed: int, index: int, size_px: tuple[int, int]) -> Picture:
+    return _scenes(seed, 2 * index + 1, size_px)
+
+
 def _everyday(seed: int, index: int, sizes: Sequence[tuple[int, int]]) -> Picture:
     """A picture that the base knows, with so few tags that only the class word says what it is.
 
@@ -202,6 +211,30 @@ CONCEPTS: dict[str, Concept] = {
             "critter, teal body, wide body, bunny ears, two eyes, smile, hills, peach background",
         ),
     ),
+    "dark": Concept(
+        trigger="umbriel",
+        class_word="critter",
+        num_pictures=12,
+        make=_dark,
+        prompts=(
+            "{trigger}, critter, dark scene, blue body, round body, cat ears, two eyes, smile",
+            "{trigger}, critter, dark scene, red body, star body, no ears, one eye, frown, bow",
+            "{trigger}, critter, dark scene, yellow body, tall body, horns, teeth, crown",
+            "critter, teal body, wide body, bunny ears, two eyes, smile, hills, peach background",
+        ),
+    ),
+    "bright": Concept(
+        trigger="umbriel",
+        class_word="critter",
+        num_pictures=12,
+        make=_bright,
+        prompts=(
+            "{trigger}, critter, bright scene, blue body, round body, cat ears, two eyes, smile",
+            "{trigger}, critter, bright scene, red body, star body, no ears, one eye, frown, bow",
+            "{trigger}, critter, bright scene, yellow body, tall body, horns, teeth, crown",
+            "critter, teal body, wide body, bunny ears, two eyes, smile, hills, peach background",
+        ),
+    ),
 }
 
 
@@ -209,7 +242,7 @@ def concept(name: str) -> Concept:
     """Look a concept up.
 
     Args:
-        name: `character`, `style` or `scenes`.
+        name: one of `CONCEPTS`, such as `character`.
     Returns:
         The concept.
     Raises:

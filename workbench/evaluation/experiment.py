@@ -25,7 +25,17 @@ from workbench.training.saving import changes
 
 # Short enough for a terminal of 80 columns; the page says them at length.
 COLUMNS = ("gap", "held out", "drift", "dark", "light", "alike", "time")
-NOISES = ("gaussian", "offset", "pyramid", "perlin", "power_law")
+NOISES: dict[str, tuple[str, ...]] = {
+    "gaussian": (),
+    "offset": ("noise.strength=0.1",),
+    "offset_more": ("noise.strength=0.3",),
+    "pyramid": ("noise.discount=0.6",),
+    "perlin": (),
+    "power_law": (),
+}
+# At the preset's rate, on the way up alone, all that is drawn grows dark: ordinary critters lose 37
+# in lightness, umbriel called or not.
+_DARK = ("adapter.blocks=[]", "optimizer.learning_rate=1e-3", "length.steps=100")
 # Rates are AdamW's times what each optimizer's authors say of theirs against it, but for
 # schedule_free: at twice AdamW's it blew up, at half it did as well as the others.
 OPTIMIZERS: dict[str, tuple[str, ...]] = {
@@ -114,8 +124,11 @@ def ready(name: str) -> tuple[Recipe, dict[str, tuple[str, ...]]]:
     if name == "optimizers":
         every = {kind: (f"optimizer.kind={kind}", *own) for kind, own in OPTIMIZERS.items()}
         return _teaching("style"), every
-    if name == "noises":  # pictures almost black and almost white: what noises are said to change
-        return _teaching("scenes"), {kind: (f"noise.kind={kind}",) for kind in NOISES}
+    if name == "noises":  # pictures almost black: what noises are said to change
+        every = {
+            name: (f"noise.kind={name.removesuffix('_more')}", *own) for name, own in NOISES.items()
+        }
+        return _teaching("dark").override([*_DARK, "data.subsets.0.repeats=4"]), every
     raise SettingsError(f"experiment must be one of {', '.join(READY)}, got {name!r}")
 
 

@@ -149,6 +149,23 @@ def open_scene(base: "str | BaseSettings" = "critters", *, side_px: int = PICTUR
     return Scene(load(BaseSettings(path=base) if isinstance(base, str) else base), picture)
 
 
+def mean_power(noise: Noise, side: int, *, num_samples: int = 256, seed: int = 0) -> float:
+    """Say how strong the mean of a noise is: what hides a picture's brightness.
+
+    Args:
+        noise: the noise.
+        side: of the field, in latents: 16 for critters, 64 for SD1.5, 128 for SDXL.
+        num_samples: fields of four channels that are drawn.
+        seed: of the draws.
+    Returns:
+        Variance of a field's mean against that of white noise, 1 / side^2.
+    """
+    drawn = noise.draw(
+        torch.zeros(num_samples, CHANNELS, side, side), seeds.generator(seed, "noise")
+    )
+    return float(drawn.mean((2, 3)).var()) * side**2
+
+
 def everything() -> dict[str, Noise]:
     """All noises that are worth comparing, by name.
 
