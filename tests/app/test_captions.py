@@ -54,8 +54,19 @@ def test_no_caption_goes_to_another_picture(cats):
         captions._write(cats, 0, "dog", label(cats, 1), 0)
 
 
+def test_words_in_the_making_are_not_written_over(cats):
+    """The pictures are looked at anew for many reasons; the box is filled only with other words."""
+    *_, seen = captions._look(cats, 0, None)
+    again = captions._look(cats, 0, seen)
+    assert [k for k, part in enumerate(again) if part != gr.skip()] == [3]  # how many tokens
+    captions._write(cats, 0, "dog", label(cats, 0), 0)
+    assert captions._look(cats, 0, seen)[2].value == "dog"
+    assert captions._look(cats, 1, seen)[2].value == words(cats)[1]
+    captions._take_back(cats, 1)
+
+
 def test_built_in_pictures_are_copied_before_they_are_edited(workspace):
-    image, _, box, counted, save, fixed, why = captions._look(EMPTY, 0)
+    image, _, box, counted, save, fixed, why, _ = captions._look(EMPTY, 0, None)
     assert image is not None and not box.interactive and not save.interactive and fixed.visible
     assert "built in" in why and "of 75 tokens" in counted
     copied = captions.copy_built_in(EMPTY, workspace)
@@ -63,7 +74,7 @@ def test_built_in_pictures_are_copied_before_they_are_edited(workspace):
     assert paths == [workspace.data / "character", workspace.data / "prior"]
     assert copied.data.subsets[0].trigger == "mochi"
     assert words(copied) == words(EMPTY)
-    *_, fixed, _ = captions._look(copied, 0)
+    *_, fixed, _, _ = captions._look(copied, 0, None)
     assert not fixed.visible
     again = captions.copy_built_in(EMPTY, workspace)
     assert Path(again.data.subsets[0].path).name == "character-2"

@@ -45,10 +45,11 @@ def build(desk: Desk) -> None:
     captions_tagger.build(desk)
     same_as(desk, _python, _shell)
 
-    looked: list[Any] = [image, name, words, counted, save, fixed, why]
+    seen = gr.State(None)
+    looked: list[Any] = [image, name, words, counted, save, fixed, why, seen]
     gr.on(
         [desk.moved.change, on_show.chosen.change, on_show.changed.change],
-        _look, [desk.recipe, on_show.chosen], looked, **AT_ONCE,
+        _look, [desk.recipe, on_show.chosen, seen], looked, **AT_ONCE,
     )  # fmt: skip
     gr.on(
         [save.click, words.submit],
@@ -89,34 +90,39 @@ def _picked(recipe: Recipe, index: int) -> "tuple[Dataset, int] | None":
     return dataset, min(index, len(dataset) - 1)
 
 
-def _look(recipe: Recipe, index: int) -> tuple[Any, ...]:
-    """The chosen picture and its words."""
+def _look(recipe: Recipe, index: int, seen: Any) -> tuple[Any, ...]:
+    """The chosen picture and its words; not sent again over words that are being typed."""
     try:
         picked = _picked(recipe, index)
         if picked is None:
             return _nothing(text("data_empty"))
         dataset, index = picked
         record = dataset.records[index]
+        counted, reason = captions_seen.counted(recipe, dataset, index), _read_only(dataset, record)
+        now = (dataset.label(record), record.caption, reason)
+        if now == seen:
+            skipped = [gr.skip()] * 7
+            return (*skipped[:3], counted, *skipped[3:])
         image = dataset.open(record)
     except MISTAKES as error:
         return _nothing(str(error))
     image.thumbnail((SIDE_PX, SIDE_PX))
-    reason = _read_only(dataset, record)
     note = f'<div class="finding note">{html.escape(reason)}</div>'
     return (
         image,
         dataset.label(record),
         gr.Textbox(record.caption, interactive=not reason),
-        captions_seen.counted(recipe, dataset, index),
+        counted,
         gr.Button(interactive=not reason),
         gr.Column(visible=bool(reason)),
         note,
+        now,
     )
 
 
 def _nothing(said: str) -> tuple[Any, ...]:
     words, save = gr.Textbox("", interactive=False), gr.Button(interactive=False)
-    return None, "", words, html.escape(said), save, gr.Column(visible=False), ""
+    return None, "", words, html.escape(said), save, gr.Column(visible=False), "", None
 
 
 def _read_only(dataset: "Dataset", record: "Record") -> str:

@@ -36,7 +36,8 @@ def build(desk: Desk, tab: Any, slots: Sequence[gr.State]) -> None:
         0, 999, FIRST_T, step=1, label=label("noise_timestep"), info=label("noise_timestep_info"),
         elem_id="noise-timestep",
     )  # fmt: skip
-    pictures = gr.HTML(elem_id="noise-pictures")
+    waits = f'<div class="empty">{text("noise_loading")}</div>'
+    pictures = gr.HTML(waits, elem_id="noise-pictures")
     # The base whose autoencoder is shown: another one than critters only when it is asked for.
     base = gr.State(CRITTERS)
     with gr.Row(visible=False) as other:
