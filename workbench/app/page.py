@@ -126,11 +126,10 @@ def build(workspace: Workspace, options: Options | None = None) -> gr.Blocks:
     return page
 
 
-def warm() -> threading.Timer:
+def warm() -> None:
     """Load in the background what the first one to open a tab would wait seconds for.
 
-    Returns:
-        What begins with it when the first page has had time to be shown, which it would delay.
+    It begins when the first page has had time to be shown, which it would delay.
     """
 
     def load() -> None:
@@ -141,7 +140,6 @@ def warm() -> threading.Timer:
     later = threading.Timer(WARM_AFTER_S, load)
     later.daemon = True
     later.start()
-    return later
 
 
 def _open(

@@ -1,11 +1,13 @@
 """`app`: the page, on this machine or, with a password, for others."""
 
+import contextlib
 import gc
 import os
 import signal
 import sys
 import time
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,23 +102,24 @@ def app(
         )
         return build(place, options)
 
-    gc.disable()  # what is imported holds no garbage, and looking for it is a sixth of the start
-    try:
+    with _garbage_left():
         served = serve(make, place, door=door, max_upload_bytes=max_upload_bytes)
-        gc.freeze()
-    finally:
-        gc.enable()
     ensure_worker(place, hooks)  # something may have been queued when the machine went down
-    from workbench.app.page import warm
-
-    warming = warm()
     _announce(served, door, place, chosen=account is not None)
     if not no_browser and not door.open_to_others and _has_browser():
         webbrowser.open(served.url)
+    _stay(served, place)
+
+
+@contextlib.contextmanager
+def _garbage_left() -> Iterator[None]:
+    """What is imported holds no garbage, and looking for it is a sixth of the start."""
+    gc.disable()
     try:
-        _stay(served, place)
+        yield
+        gc.freeze()
     finally:
-        warming.cancel()
+        gc.enable()
 
 
 def _account(auth: str | None, auth_file: Path | None) -> "Account | None":
@@ -172,6 +175,7 @@ def _has_browser() -> bool:
 
 def _stay(served: "Served", place: "Workspace") -> None:
     """Wait for Ctrl-C or SIGTERM; nothing that runs here is waited for."""
+    from workbench.app.page import warm
     from workbench.workspace.overview import overview
 
     ended = 130
@@ -182,6 +186,7 @@ def _stay(served: "Served", place: "Workspace") -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, terminate)
+    warm()
     try:
         while True:
             time.sleep(3600)
