@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pace
 import pytest
 from PIL import Image
 
@@ -132,7 +133,7 @@ def test_help_is_quick_since_it_loads_nothing_heavy():
         assert done.stderr == "heavy: []\n"
         used_s.append(sum(after[2:4]) - sum(before[2:4]))
     # Processor time, which a busy machine stretches least in the best of several.
-    assert min(used_s) <= 0.5
+    assert min(used_s) <= 0.5 * pace.slower()
 
 
 # ------------------------------------------------------------------------------------- exit codes
