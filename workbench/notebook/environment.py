@@ -18,7 +18,7 @@ TINY = (
     "sampling.seeds=[0]",
     "sampling.width=64",
     "sampling.height=64",
-    "validation.num_images=2",
+    "validation.num_images=1",
     "validation.draws=1",
 )
 
