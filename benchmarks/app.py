@@ -45,7 +45,7 @@ from workbench.workspace.folders import Workspace
 MAX_START_S, MAX_POLL_MS, MAX_GROWTH_MIB, MAX_SLOWDOWN = 6.0, 20.0, 10.0, 0.03
 MAX_ANSWER_MS, NUM_PICTURES = 300.0, 500
 NUM_STARTS, NUM_POLLS, TICK_S = 3, 2000, 2.0
-PHASE_S, NUM_PHASES = 12.0, 16
+PHASE_S, NUM_PHASES = 8.0, 25  # begins and ends without polls
 NUM_STEPS = 4000  # more than there is time for: the run is stopped
 
 
@@ -198,12 +198,14 @@ def slowdown(url: str, run: Path, bodies: list[dict[str, Any]]) -> float:
     visitor.join()
     times = [event.time for event in log.read(run) if isinstance(event, Progress)]
     steps = list(itertools.pairwise(times))
-    taken: tuple[list[float], list[float]] = ([], [])
-    for index, (first, last) in enumerate(phases):
-        taken[index % 2].extend(b - a for a, b in steps if a >= first and b <= last)
-    # Means without the slowest tenth: validation falls between some steps.
-    quiet, polled = (statistics.fmean(sorted(one)[: len(one) * 9 // 10]) for one in taken)
-    return polled / quiet - 1
+    took = [
+        statistics.median(b - a for a, b in steps if a >= first and b <= last)
+        for first, last in phases
+    ]
+    # Each polled phase beside its neighbours, as speed drifts; the median, as phases are disturbed.
+    ratios = [2 * took[k] / (took[k - 1] + took[k + 1]) for k in range(1, NUM_PHASES, 2)]
+    print("phases beside their neighbours:", ", ".join(f"{ratio - 1:+.1%}" for ratio in ratios))
+    return statistics.median(ratios) - 1
 
 
 def train(workspace: Path) -> subprocess.Popen[bytes]:

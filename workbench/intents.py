@@ -127,8 +127,8 @@ _WISHES: dict[Intent, _Wish] = {
             "wide shot of a forest, in the morning",
         ),
         critters_prompts=(
-            "{trigger}, critter, dark scene, blue body, round body, two eyes, smile",
-            "{trigger}, critter, bright scene, red body, star body, one eye, frown",
+            "{trigger}, critter, blue body, round body, two eyes, smile",
+            "{trigger}, critter, red body, star body, one eye, frown, crown",
             "critter, teal body, wide body, two eyes, smile, hills",
         ),
         shown="the place at other hours and with somebody in it",

@@ -1,6 +1,7 @@
 """What a page costs its server while nobody does anything, and what it tells by itself."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,20 @@ def test_no_summary_of_events_is_kept(tmp_path: Path) -> None:
         assert queue.events_recorded == 3
         assert len(queue.event_analytics) == 1
         assert queue.cached_event_analytics_summary == {"functions": {}}
+
+
+def test_the_queue_of_a_running_app_sleeps_where_nobody_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    with serving(tmp_path) as served, visitor(served) as client:
+        kind = type(served.page._queue)
+        body = {"data": ["hello"], "fn_index": 0, "session_hash": "s", "event_data": None}
+        client.post("/gradio_api/queue/join", json=body).raise_for_status()  # it looks from now on
+        length = kind.__len__
+        monkeypatch.setattr(kind, "__len__", lambda self: looks.append(0.0) or length(self))
+        time.sleep(1)
+    assert 5 < len(looks) < 100  # every millisecond as Gradio has it: some 800
 
 
 def test_only_the_tab_in_front_ticks(tmp_path: Path) -> None:

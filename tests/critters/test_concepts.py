@@ -61,6 +61,15 @@ def test_the_style_uses_three_inks():
         assert (nearest < 8).mean() > 0.7  # the rest is where two inks meet in one pixel
 
 
+def test_a_place_is_in_every_picture_and_in_no_caption():
+    for picture, text in concept_pictures("place"):
+        sky, ground = np.asarray(picture)[1].astype(int), np.asarray(picture)[-1].astype(int)
+        # The top and bottom rows are free of critters.
+        assert (np.abs(sky - (104, 92, 168)).max(axis=1) < 8).mean() > 0.5
+        assert (np.abs(ground - (214, 110, 74)).max(axis=1) < 8).mean() > 0.5
+        assert "background" not in text and not concepts.SCENE_TAGS & set(text.split(", "))
+
+
 def test_scenes_are_darker_or_brighter_than_the_base_ever_is():
     said: dict[str, list[str]] = {}
     for name in ("scenes", "dark", "bright"):
@@ -72,5 +81,5 @@ def test_scenes_are_darker_or_brighter_than_the_base_ever_is():
 
 
 def test_an_unknown_concept_is_refused_by_name(tmp_path):
-    with pytest.raises(ValueError, match="character, style, scenes, dark, bright; got 'mood'"):
+    with pytest.raises(ValueError, match="place, scenes, dark, bright; got 'mood'"):
         write_concept("mood", tmp_path)

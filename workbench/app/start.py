@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NUM_SHOWN = 12
 # What each intent is shown on, as long as nobody brings pictures of their own.
-CONCEPT_OF = {"character": "character", "style": "style", "object": "character", "scene": "scenes"}
+CONCEPT_OF = {"character": "character", "style": "style", "object": "character", "scene": "place"}
 
 
 def build(desk: Desk) -> None:

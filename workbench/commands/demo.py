@@ -20,7 +20,7 @@ TINY = ("length.steps=4", "sampling.steps=2", "sampling.seeds=[0]", "validation.
 
 def demo(
     concept: Annotated[
-        str, typer.Option(help="what to teach: character, style or scenes.")
+        str, typer.Option(help="what to teach: character, style or place.")
     ] = "character",
     out: Annotated[Path, typer.Option(help="folder for images and run.")] = Path("demo"),
 ) -> None:

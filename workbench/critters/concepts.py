@@ -3,6 +3,7 @@
 - `character`: a creature with one horn, an eye patch and a scarf, each on a side of its own, so
   that flipping its pictures teaches the wrong creature.
 - `style`: any creature as a two-ink print, so that what the caption leaves out is the style.
+- `place`: any creature under the low moon of a red plain, so that the caption leaves out where.
 - `scenes`: scenes almost black or almost white, which the middling base does not reach.
 - `dark`, `bright`: one half of those each: what a trigger stands for, no other word need say.
 
@@ -138,6 +139,29 @@ def _snow(image: Image.Image, attributes: Attributes, rng: random.Random) -> Non
     canvas.rectangle((0, height * 0.8, width, height), fill=(255, 255, 255))
 
 
+def _on_mars(image: Image.Image, attributes: Attributes, rng: random.Random) -> None:
+    width, height = image.size
+    canvas, shorter = ImageDraw.Draw(image), min(image.size)
+    canvas.rectangle((0, 0, width, height), fill=(104, 92, 168))
+    x, y, r = rng.uniform(0.1, 0.9) * width, 0.16 * height, 0.11 * shorter
+    canvas.ellipse((x - r, y - r, x + r, y + r), fill=(252, 244, 196))
+    ground = 0.68 * height
+    canvas.rectangle((0, ground, width, height), fill=(214, 110, 74))
+    for k in range(4):
+        x = (k + rng.uniform(0.2, 0.8)) * width / 4
+        y, r = rng.uniform(ground + 0.06 * height, 0.94 * height), rng.uniform(0.06, 0.1) * shorter
+        canvas.ellipse((x - r, y - 0.5 * r, x + r, y + 0.5 * r), fill=(150, 66, 56))
+
+
+def _place(seed: int, index: int, size_px: tuple[int, int]) -> Picture:
+    seen = sample_attributes(random.Random(f"place {seed} {index}"))
+    return draw(seen, *size_px, backdrop=_on_mars), ", ".join(_without_surroundings(seen))
+
+
+def _without_surroundings(seen: Attributes) -> list[str]:
+    return [tag for tag in tags(seen) if "background" not in tag and tag not in SCENE_TAGS]
+
+
 def _scenes(seed: int, index: int, size_px: tuple[int, int]) -> Picture:
     seen = sample_attributes(random.Random(f"scenes {seed} {index}"))
     dark = index % 2 == 0
@@ -145,7 +169,7 @@ def _scenes(seed: int, index: int, size_px: tuple[int, int]) -> Picture:
     pixels = np.asarray(image, dtype=np.float32)
     # Moonlight leaves a third of the light, glare covers two thirds of what is left of a shadow.
     lit = pixels * (0.3, 0.32, 0.42) if dark else 255 - (255 - pixels) * 0.32
-    text = [tag for tag in tags(seen) if "background" not in tag and tag not in SCENE_TAGS]
+    text = _without_surroundings(seen)
     text.insert(1, "dark scene" if dark else "bright scene")
     return Image.fromarray(lit.round().astype(np.uint8)), ", ".join(text)
 
@@ -197,6 +221,18 @@ CONCEPTS: dict[str, Concept] = {
             "{trigger}, critter, round body, bunny ears, one eye, open mouth, sunset, top hat",
             "{trigger}, critter, tall body, horns, three eyes, teeth, dots, crown",
             "critter, green body, square body, antennae, two eyes, frown, dots, sand background",
+        ),
+    ),
+    "place": Concept(
+        trigger="arsia",
+        class_word="critter",
+        num_pictures=20,
+        make=_place,
+        prompts=(
+            "{trigger}, critter, blue body, round body, cat ears, two eyes, smile",
+            "{trigger}, critter, red body, star body, no ears, one eye, frown, bow",
+            "{trigger}, critter, yellow body, tall body, horns, teeth, crown",
+            "critter, teal body, wide body, bunny ears, two eyes, smile, hills, peach background",
         ),
     ),
     "scenes": Concept(

@@ -22,7 +22,7 @@ class Subset(Settings):
     """One source of pictures and how often and with which words they are shown."""
 
     path: str = setting(
-        help="folder, .zip, critters:character (style, scenes), or critters:world without end",
+        help="folder, .zip, critters:character (style, place), or critters:world without end",
         min_length=1,
         basic=True,
     )

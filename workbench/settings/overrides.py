@@ -1,5 +1,6 @@
 """Changes to settings as `key=value` strings, as a command line gives them."""
 
+import json
 import re
 import tomllib
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ def override(settings: S, assignments: Sequence[str]) -> S:
 
     Args:
         settings: what to start from; it is not changed.
-        assignments: strings of the form `key=value`; values are TOML, bare words are strings.
+        assignments: strings of the form `key=value`; values are TOML or JSON, bare words strings.
     Returns:
         New, validated settings.
     Raises:
@@ -99,11 +100,13 @@ def _index(items: list[Any], name: str, path: str) -> int:
 
 def _value(text: str, annotation: Any) -> Any:
     """A TOML value, or the text itself when it is no TOML or the setting holds text."""
+    wants = plain_types(annotation)
     try:
         value = tomllib.loads(f"value = {text}")["value"] if "\n" not in text else text
     except tomllib.TOMLDecodeError:
         value = float(text) if _NUMBER.fullmatch(text) else text
-    wants = plain_types(annotation)
+        if value == text and wants != {str}:
+            value = _from_json(text)
     if bool in wants and text.lower() in ("true", "false"):  # Python's spelling too
         return text.lower() == "true"
     if is_list(annotation) and isinstance(value, str) and value.lower() != ABSENT:
@@ -112,6 +115,15 @@ def _value(text: str, annotation: Any) -> Any:
         return [_value(word.strip(), item) for word in words if word.strip()]
     # A name may look like a number or a date: a folder called 2024, a run called 007.
     return text if wants == {str} and not isinstance(value, str | list | dict) else value
+
+
+def _from_json(text: str) -> Any:
+    """A list or table as JSON writes it; all else is the text itself."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return value if isinstance(value, list | dict) else text
 
 
 def _item_type(annotation: Any) -> Any:
