@@ -4,7 +4,9 @@ import pytest
 import torch
 from tiny_recipes import assembled
 
+from workbench.settings import SettingsError
 from workbench.training.caching import why_live
+from workbench.training.trainer import assemble
 
 VARIED = ("data.captions.shuffle=true", "data.captions.tag_dropout=0.4")
 
@@ -123,3 +125,11 @@ def test_a_cached_latent_is_shown_as_it_was_cached(recipe):
     for item in micro.items:
         placement = trainer.batches.look(item, 0).placement
         assert placement == trainer.dataset.placements[item.record]
+
+
+def test_what_fits_no_layer_is_refused_before_anything_is_cached(recipe, tmp_path):
+    wrong = recipe('adapter.blocks=[{match="unet.no_such_block.*", rank=0}]')
+    with pytest.raises(SettingsError, match=r"'unet\.no_such_block\.\*' fits no layer that learns"):
+        for _ in assemble(wrong, folder=tmp_path, home=tmp_path / "home"):
+            pass
+    assert not (tmp_path / "home").exists()

@@ -213,8 +213,6 @@ def assemble(
     yield Preparing(stage="loading the base", done=0, total=1)
     family = models.load(recipe.base, device=accelerator.device)
     require_fit(family, recipe.sampling)
-    caches: dict[str, Any] = {"accelerator": accelerator, "home": home or store.cache_home()}
-    latents = yield from cache_latents(recipe, dataset, family, **caches)
     adapter = recipe.adapter.attach(
         family.parts,
         family.adapter_targets,
@@ -224,6 +222,8 @@ def assemble(
     for p in adapter.trainables.values():
         p.data = p.data.to(getattr(torch, recipe.training.trainable_dtype))
     trains_text = any(part.startswith("text_encoder") for part in adapter.modules)
+    caches: dict[str, Any] = {"accelerator": accelerator, "home": home or store.cache_home()}
+    latents = yield from cache_latents(recipe, dataset, family, **caches)
     batches = Batches(
         recipe,
         dataset,
