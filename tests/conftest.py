@@ -1,10 +1,15 @@
 """Fixtures for every room: tiny base models of the true classes, and caches out of the way."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes with two threads each would share two cores
@@ -64,3 +69,24 @@ def tiny_sdxl_file(tiny_sdxl: Path) -> Path:
     from tiny_models import to_single_file
 
     return to_single_file(tiny_sdxl, tiny_sdxl.with_suffix(".safetensors"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """Chromium; without it the test is skipped, but never where CI is set."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _missing("playwright is not installed: pip install 'lora-workbench[dev]'")
+    if chromium is None:
+        _missing("there is no chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        yield browser
+        browser.close()
+
+
+def _missing(what: str) -> None:
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)

@@ -8,9 +8,7 @@
 when its console tells an error, or when it asks anyone but the app for anything.
 """
 
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -31,27 +29,6 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     yield app
     if app.process.poll() is None:
         app.end()
-
-
-@pytest.fixture(scope="session")
-def browser() -> "Iterator[Browser]":
-    """Chromium; without it the test is skipped, but never where CI is set."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        _missing("playwright is not installed: pip install 'lora-workbench[dev]'")
-    if chromium is None:
-        _missing("there is no chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=options)
-        yield browser
-        browser.close()
-
-
-def _missing(what: str) -> None:
-    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)
 
 
 @pytest.fixture

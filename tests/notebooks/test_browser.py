@@ -1,7 +1,6 @@
 """Lessons in JupyterLab in a real browser: cells run, controls move, figures are drawn."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -16,11 +15,8 @@ import pytest
 from notebooks import reading
 
 nbformat = pytest.importorskip("nbformat")
-pytest.importorskip("playwright")
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 LESSONS = [path for path in reading.TUTORIALS if path.name[:2] in ("00", "02", "03")]
 WAIT_MS = 600_000
 
@@ -80,16 +76,6 @@ def _wait_for(address: str, server: "subprocess.Popen[bytes]", log: Path) -> Non
         else:
             return
     raise AssertionError(f"JupyterLab does not answer: {log.read_text()[-2000:]}")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield found
-        found.close()
 
 
 @pytest.fixture
