@@ -16,6 +16,7 @@ from workbench.settings import SettingsError
 
 Intent = Literal["character", "style", "object", "scene"]
 INTENTS: tuple[Intent, ...] = get_args(Intent)
+CRITTERS_FLIP = (0.0, "not mirrored: the critters' captions say who stands left and who right")
 WITHOUT = "The last one lacks the trigger: it should look as the base draws it."
 
 
@@ -154,7 +155,7 @@ def advise(intent: str, recipe: Recipe) -> tuple[Advice, ...]:
     prompts = wish.critters_prompts if small else wish.prompts
     return (
         Advice("data.captions.tag_dropout", *wish.dropout),
-        Advice("data.augment.flip", *wish.flip),
+        Advice("data.augment.flip", *(CRITTERS_FLIP if small else wish.flip)),
         Advice("adapter.rank", rank, wish.rank[2]),
         Advice("adapter.alpha", rank, "as the rank: the LoRA then acts at its own scale of 1"),
         Advice("length.steps", steps, wish.steps[2]),
