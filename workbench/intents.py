@@ -16,7 +16,7 @@ from workbench.settings import SettingsError
 
 Intent = Literal["character", "style", "object", "scene"]
 INTENTS: tuple[Intent, ...] = get_args(Intent)
-CRITTERS_FLIP = (0.0, "not mirrored: the critters' captions say who stands left and who right")
+BUILT_IN_FLIP = (0.0, "not mirrored: the critters' captions say who stands left and who right")
 WITHOUT = "The last one lacks the trigger: it should look as the base draws it."
 
 
@@ -84,7 +84,7 @@ _WISHES: dict[Intent, _Wish] = {
         ),
         flip=(0.5, "mirrored half of the time: a style has no left and right, and sees more so"),
         rank=(32, 32, "brush, palette and line of everything that can be drawn"),
-        steps=(250, 2500, "a style must hold for many subjects, so it takes longer than a face"),
+        steps=(200, 2500, "a style must hold for many subjects, so it takes longer than a face"),
         prompts=(
             "{trigger}, a portrait of an old man",
             "{trigger}, a city street in the rain",
@@ -120,7 +120,7 @@ _WISHES: dict[Intent, _Wish] = {
         dropout=(0.2, "two tags in ten are left out: a place is recognised by few of its parts"),
         flip=(0.5, "mirrored half of the time: light may come from either side"),
         rank=(32, 32, "light and layout of the whole picture"),
-        steps=(250, 2000, "wide pictures vary more than one subject does"),
+        steps=(200, 2000, "wide pictures vary more than one subject does"),
         prompts=(
             "{trigger}, wide shot, in the morning",
             "{trigger}, wide shot, at night, lamps",
@@ -142,7 +142,7 @@ def advise(intent: str, recipe: Recipe) -> tuple[Advice, ...]:
 
     Args:
         intent: "character", "style", "object" or "scene".
-        recipe: for its base.
+        recipe: for its base and pictures.
     Returns:
         Settings with their reasons.
     Raises:
@@ -151,11 +151,12 @@ def advise(intent: str, recipe: Recipe) -> tuple[Advice, ...]:
     if intent not in _WISHES:
         raise SettingsError(f"--for must be one of {', '.join(INTENTS)}, got {intent!r}")
     wish, small = _WISHES[intent], look(recipe.base).is_critters
+    built_in = any(one.path.startswith("critters:") for one in recipe.data.subsets[:1])
     rank, steps = (side[0 if small else 1] for side in (wish.rank, wish.steps))
     prompts = wish.critters_prompts if small else wish.prompts
     return (
         Advice("data.captions.tag_dropout", *wish.dropout),
-        Advice("data.augment.flip", *(CRITTERS_FLIP if small else wish.flip)),
+        Advice("data.augment.flip", *(BUILT_IN_FLIP if built_in else wish.flip)),
         Advice("adapter.rank", rank, wish.rank[2]),
         Advice("adapter.alpha", rank, "as the rank: the LoRA then acts at its own scale of 1"),
         Advice("length.steps", steps, wish.steps[2]),
