@@ -57,6 +57,7 @@ def test_no_folder_outside_is_taken(workspace, name):
 
 def test_own_pictures_have_no_trigger_yet_and_no_ordinary_critters(cats, workspace):
     (subset,) = cats.data.subsets
+    assert data_source.concept_in_use(cats) == gr.skip()
     assert subset.path == str(workspace.data / "cats") and subset.trigger is None
     assert cats.name == "cats"
     beside = data_source.use_folder(cats, "prior", workspace.data / "cats")
@@ -71,6 +72,8 @@ def test_a_built_in_concept_comes_with_its_trigger():
     assert recipe.data.subsets[0].trigger == "risoka" == recipe.name
     more = data_source.use_concept(recipe, "beside", "scenes")
     assert more.data.subsets[-1].path == "critters:scenes"
+    assert data_source.concept_in_use(recipe) == "style"
+    assert data_source.concept_in_use(more) == "scenes"
 
 
 def test_a_source_is_taken_out_but_not_the_last():

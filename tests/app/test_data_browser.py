@@ -98,6 +98,11 @@ def test_a_changed_recipe_reaches_every_tab(app, open_page):
     trigger.press("Enter")
     go_to(page, "Captions")
     page.locator("#draws .tag.first", has_text="inky").first.wait_for()
+    go_to(page, "Start")
+    page.get_by_role("radio", name="Scene").check()
+    go_to(page, "Data")
+    expect(page.get_by_label("Place: a red plain under a low moon")).to_be_checked()
+    expect(trigger).to_have_value("arsia")
 
 
 def test_a_zip_in_the_workspace_is_unpacked_and_used(app, open_page):

@@ -76,6 +76,7 @@ def build(desk: Desk) -> None:
     )  # fmt: skip
     listed: Any = {"fn": lambda: gr.Dropdown(folders(desk.workspace)), "outputs": folder, **QUIETLY}
     gr.on([desk.moved.change, zone.upload], **listed)
+    desk.moved.change(concept_in_use, desk.recipe, concept, **QUIETLY)
 
 
 def _zone() -> gr.HTML:
@@ -192,6 +193,19 @@ def use_concept(recipe: Recipe, how: How, name: str) -> Recipe:
     if how == "beside":
         return _beside(recipe, subset)
     return _with(settings.replace(recipe, name=trigger), (subset, *rest))
+
+
+def concept_in_use(recipe: Recipe) -> Any:
+    """Find the built-in concept that was taken last, which other tabs may choose too.
+
+    Args:
+        recipe: what is being made.
+    Returns:
+        Its name; without one, what leaves the choice as it stands.
+    """
+    paths = [subset.path for subset in recipe.data.subsets]
+    known = [name for path in paths for name in CONCEPTS if path == f"critters:{name}"]
+    return known[-1] if known else gr.skip()
 
 
 def use_folder(recipe: Recipe, how: How, path: Path) -> Recipe:
