@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from workbench import seeds
 from workbench.adapters import LoHa, LoKr, LoRA
-from workbench.models import family as models
-from workbench.models.family import Family, SizeInfo
+from workbench.models import loading as models
+from workbench.models.family import Condition, Family, SizeInfo
 from workbench.recipe import Recipe
 from workbench.training.trainer import processes
 
@@ -50,7 +50,7 @@ def bare_forward(layer: nn.Linear | nn.Conv2d, rank: int) -> tuple[Any, list[nn.
 def attach_bare(family: Family, settings: LoRA) -> list[nn.Parameter]:
     """The LoRA of some settings, written out, on the layers that peft would wrap."""
     params: list[nn.Parameter] = []
-    for part, chosen in settings.chosen(family.parts, family.adapter_targets):
+    for part, chosen in settings.chosen(family.parts, family.targets):
         family.parts[part].requires_grad_(False)
         for layer in chosen.values():
             layer.forward, own = bare_forward(layer, settings.rank)  # type: ignore[assignment]
@@ -60,9 +60,7 @@ def attach_bare(family: Family, settings: LoRA) -> list[nn.Parameter]:
 
 def attach(family: Family, settings: LoRA | LoHa | LoKr) -> list[nn.Parameter]:
     """The same through peft."""
-    adapter = settings.attach(
-        family.parts, family.adapter_targets, generator=seeds.generator(0, "adapter")
-    )
+    adapter = settings.attach(family.parts, family.targets, generator=seeds.generator(0, "adapter"))
     return list(adapter.trainables.values())
 
 
@@ -71,17 +69,18 @@ def step_of(family: Family, params: list[nn.Parameter], dtype: torch.dtype) -> S
     optimizer = torch.optim.AdamW(params, lr=1e-4, fused=True)
     side: Any = family.unet.config.sample_size
     rows, columns = (side, side) if isinstance(side, int) else side
-    pixels = (columns * family.downsampling, rows * family.downsampling)
-    sizes = [SizeInfo(original=pixels, crop=(0, 0), target=pixels)] * BATCH_SIZE
-    latents = torch.randn(BATCH_SIZE, family.latent_channels, rows, columns, device=family.device)
+    pixels = (columns * family.codec.side_multiple_px, rows * family.codec.side_multiple_px)
+    sizes = (SizeInfo(original=pixels, crop=(0, 0), target=pixels),) * BATCH_SIZE
+    latents = torch.randn(BATCH_SIZE, family.codec.channels, rows, columns, device=family.device)
     timesteps = torch.randint(0, 1000, (BATCH_SIZE,), device=family.device)
     with torch.no_grad():
-        text = family.encode_captions(["a critter"] * BATCH_SIZE)
+        text = family.collate(family.encode_text(["a critter"] * BATCH_SIZE))
+    condition = Condition(text, sizes)
     family.unet.train()
 
     def step() -> None:
         with torch.autocast(latents.device.type, dtype, enabled=dtype != torch.float32):
-            predicted = family.denoise(latents, timesteps, text, sizes)
+            predicted = family.denoise(latents, timesteps, condition)
         predicted.square().mean().backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 
 from workbench.recipe import Recipe
-from workbench.training import loop
 from workbench.training.movement import Movement
+from workbench.training.step import train_step
 from workbench.training.trainer import Trainer, assemble
 
 ROUNDS = 12
@@ -68,7 +68,8 @@ def main() -> None:
     recipe = Recipe.preset("critters").override([*QUIET, *sys.argv[1:]])
     with tempfile.TemporaryDirectory() as name:
         trainer = assembled(recipe, Path(name))
-        movement, taken = Movement(trainer), loop.steps(trainer, 0)
+        movement = Movement(trainer)
+        taken = (train_step(trainer, step) for step in trainer.loader.steps(0))
         for module in trainer.adapter.modules.values():
             module.train()
         next(taken)

@@ -18,7 +18,7 @@ from workbench.diffusion.losses import mask_weights
 from workbench.diffusion.objective import Objective
 from workbench.diffusion.timesteps import sum_by_bin
 from workbench.recipe import Recipe
-from workbench.training import loop
+from workbench.training.step import batch_losses
 from workbench.training.trainer import Trainer, assemble
 
 MAX_SHARE = 0.01
@@ -65,10 +65,10 @@ def main() -> int:
         def whole() -> None:
             mask = mask_weights(shares, unmasked_weight=0.1, normalise=True)
             found = objective(predicted, target, timesteps, mask=mask)
-            sum_by_bin(found.plain, timesteps, num_timesteps=1000)
+            sum_by_bin(found.plain, found.places)
 
         def step() -> None:
-            loop.batch_losses(trainer, batch).weighted.sum().backward()
+            batch_losses(trainer, batch).weighted.sum().backward()
 
         step_s = seconds(step, repeats)
         added_s = seconds(whole, 10 * repeats) - seconds(plain, 10 * repeats)

@@ -24,8 +24,8 @@ from workbench.data.augment import fit
 from workbench.data.cache import LatentCache
 from workbench.data.dataset import Dataset, index
 from workbench.data.subsets import Subset
-from workbench.models import family as models
-from workbench.models.family import Family
+from workbench.models import loading as models
+from workbench.models.family import Condition, Family
 from workbench.recipe import Recipe
 from workbench.settings import replace
 from workbench.training.run import Run
@@ -75,7 +75,7 @@ def bare_step(trainer: Trainer) -> Callable[[], None]:
     family, recipe = trainer.family, trainer.recipe
     params = list(trainer.trainables.values())
     optimizer = recipe.optimizer.build(recipe.optimizer.groups(trainer.adapter.groups()))
-    alphas = trainer.alphas_cumprod
+    alphas = trainer.family.process.alphas
     batches = [
         trainer.batches.make(micro, step=0)
         for step in (trainer.loader.step(k) for k in range(trainer.loader.steps_per_epoch))
@@ -93,7 +93,8 @@ def bare_step(trainer: Trainer) -> Callable[[], None]:
         a = alphas[timesteps][:, None, None, None]
         noisy = a.sqrt() * latents + (1 - a).sqrt() * noise
         with torch.autocast(latents.device.type, dtype, enabled=dtype != torch.float32):
-            predicted = family.denoise(noisy, timesteps, text or {}, batch.sizes)
+            condition = Condition(text or {}, batch.sizes)
+            predicted = family.denoise(noisy, timesteps, condition)
         loss = torch.nn.functional.mse_loss(predicted.float(), noise)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(params, 1.0)
@@ -139,7 +140,7 @@ def encode_bare(dataset: Dataset, family: Family, batch_size: int) -> None:
                     fit(dataset.open(dataset.records[i]), dataset.placements[i], flipped=False)
                     for i in members[start : start + batch_size]
                 ]
-                kept += family.encode_pixels(torch.stack(pictures).to(family.device))
+                kept += family.codec.encode(torch.stack(pictures).to(family.device))
 
 
 def pictures(folder: Path) -> Dataset:
@@ -158,8 +159,8 @@ def cache_ratio(family: Family, folder: Path) -> float:
     dataset = pictures(folder / "pictures")
 
     def cached(number: int) -> None:
-        cache = LatentCache(dataset, folder=folder / str(number), key=family.vae_key)
-        for _ in cache.build(lambda pixels: family.encode_pixels(pixels.to(family.device))):
+        cache = LatentCache(dataset, folder=folder / str(number), key=family.codec.key)
+        for _ in cache.build(lambda pixels: family.codec.encode(pixels.to(family.device))):
             pass
 
     batch_size = dataset.settings.cache.vae_batch_size

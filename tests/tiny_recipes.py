@@ -1,11 +1,14 @@
 """A recipe that trains a tiny base on a handful of small pictures in a second."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from workbench.data.loader import Step
 from workbench.recipe import Recipe
+from workbench.training import step as stepping
 from workbench.training.trainer import Trainer, assemble
 
 SIZES = ((90, 70), (70, 90), (64, 64), (128, 96), (96, 128), (64, 64), (100, 100))
@@ -51,3 +54,9 @@ def assembled(recipe: Recipe) -> Trainer:
             next(generator)
         except StopIteration as end:
             return end.value
+
+
+def steps(trainer: Trainer, start: int = 0) -> Iterator[tuple[Step, stepping.StepResult]]:
+    """Train step by step, without the events of a run."""
+    for step in trainer.loader.steps(start):
+        yield step, stepping.train_step(trainer, step)

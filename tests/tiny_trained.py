@@ -8,8 +8,9 @@ from workbench import seeds
 from workbench.adapters import LoRA
 from workbench.adapters.networks import NetworkSettings
 from workbench.evaluation.loading import Trained
-from workbench.models import family as models
-from workbench.models.family import BaseSettings
+from workbench.models import loading as models
+from workbench.models.base import BaseSettings
+from workbench.records.fixed import FixedInputs
 from workbench.records.sampling import SampleSettings
 
 SAMPLING = SampleSettings(prompts=("mochi, red", "blue"), seeds=(0, 1), steps=2, guidance=2.0)
@@ -28,9 +29,9 @@ def train(
 ) -> Trained:
     """An adapter with alpha unlike rank, dropout, convolutions and text encoder, as if trained."""
     family = models.load(BaseSettings(path=str(base)))
-    adapter = settings.attach(
-        family.parts, family.adapter_targets, generator=seeds.generator(0, "adapter")
-    )
+    fixed = FixedInputs.freeze(family, SAMPLING.prompts or (), sampling=SAMPLING)
+    adapter = settings.attach(family.parts, family.targets, generator=seeds.generator(0, "adapter"))
+    fixed.remember(family, adapter)
     for k, (name, weight) in enumerate(adapter.trainables.items()):
         if name.endswith(START_AT_ZERO):
             draws = torch.randn(weight.shape, generator=seeds.generator(1, "test", k))
@@ -38,6 +39,6 @@ def train(
     for part in family.parts.values():
         part.train()
     path = adapter.save(
-        folder / "mochi.safetensors", name_of=family.kohya_name, dtype=dtype, metadata={}
+        folder / "mochi.safetensors", name_of=family.file_name, dtype=dtype, metadata={}
     )
-    return Trained(family, adapter, path, SAMPLING.prompts, SAMPLING, "mochi", "critter")
+    return Trained(family, adapter, path, fixed, SAMPLING.prompts, SAMPLING, "mochi", "critter")

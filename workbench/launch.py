@@ -8,7 +8,16 @@ import torch
 from workbench import checks
 from workbench.recipe import Recipe
 from workbench.records import log
-from workbench.records.events import Event, Finished, Proved, Reported, Saved, Warned
+from workbench.records.events import (
+    Event,
+    Finished,
+    Preparing,
+    Proved,
+    Reported,
+    Saved,
+    Warned,
+)
+from workbench.records.sampling import Interrupted, interruptible
 from workbench.settings import SettingsError
 from workbench.store import FileRefused, shown
 from workbench.training.run import Observer, Run
@@ -84,7 +93,7 @@ def free_folder(folder: Path) -> Path:
 
 
 def _lasting(observer: Observer) -> Observer:
-    """What was trained is saved by now: a device too full to judge it costs the judgement alone."""
+    """Turn an out-of-memory error in the proof or report into a warning; the file is saved."""
 
     def guarded(run: Run, event: Event) -> Iterator[Event]:
         try:
@@ -101,18 +110,39 @@ def _lasting(observer: Observer) -> Observer:
 
 
 def _prove(run: Run, event: Event) -> Iterator[Event]:
-    """Reload the final file afresh and compare it with what was trained."""
-    if isinstance(event, Saved) and event.final:
-        from workbench.evaluation.parity import prove
+    """Put the final file on the base in place of what was trained, and compare the two.
 
-        proof = prove(run)
-        yield Proved(
-            step=event.step,
-            path=event.path,
-            passed=proof.passed,
-            findings=proof.findings,
-            numbers=proof.numbers,
+    The run is whole by now, so a run in a hurry leaves the proof at the model's next call.
+    """
+    if not (isinstance(event, Saved) and event.final):
+        return
+    from workbench.evaluation.parity import STAGES, proving
+
+    try:
+        with interruptible(run.trainer.family, lambda: run.asked == "terminated"):
+            stages = proving(run)
+            while True:
+                try:
+                    done = next(stages)
+                except StopIteration as end:
+                    proof = end.value
+                    break
+                yield Preparing(stage="proving the file", done=done, total=STAGES)
+    except Interrupted:
+        yield Warned(
+            id="proof-left",
+            message="the run was asked to end before the saved file was proved",
+            fix=f"run `workbench verify {run.folder}`",
+            severity="note",
         )
+        return
+    yield Proved(
+        step=event.step,
+        path=event.path,
+        passed=proof.passed,
+        findings=proof.findings,
+        numbers=proof.numbers,
+    )
 
 
 def _report(run: Run, event: Event) -> Iterator[Event]:

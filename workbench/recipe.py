@@ -15,7 +15,7 @@ from workbench.diffusion.losses import L2, Loss
 from workbench.diffusion.noise import Gaussian, Noise
 from workbench.diffusion.timesteps import Timesteps, Uniform
 from workbench.diffusion.weighting import Constant, Weighting
-from workbench.models.family import BaseSettings
+from workbench.models.base import BaseSettings
 from workbench.optim.ema import EMASettings
 from workbench.optim.optimizers import AdamW, Optimizer
 from workbench.optim.schedules import Constant as ConstantSchedule

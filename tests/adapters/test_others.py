@@ -10,7 +10,9 @@ from small_models import ALL_GROUPS, answer, learn, name_of, parts
 from torch import Tensor
 
 from workbench.adapters import LoHa, LoKr, LoRA, attach_file, convert, write
-from workbench.models.family import BaseSettings, Family, load
+from workbench.models.base import BaseSettings
+from workbench.models.family import Family
+from workbench.models.loading import load
 from workbench.store import FileRefused, read_header
 
 
@@ -21,7 +23,7 @@ def trained(base: Path, *, text_encoder: bool = True):
         rank=4, alpha=2.5, groups=ALL_GROUPS, text_encoder=text_encoder, text_encoder_rank=2
     )
     adapter = settings.attach(
-        family.parts, family.adapter_targets, generator=torch.Generator().manual_seed(0)
+        family.parts, family.targets, generator=torch.Generator().manual_seed(0)
     )
     learn(adapter.trainables, 0.05)
     return family, adapter
@@ -43,7 +45,7 @@ def picture(pipeline, **options) -> Tensor:
 
 
 def save(family: Family, adapter, path: Path) -> Path:
-    return write(path, adapter, name_of=family.kohya_name, dtype=torch.float32, metadata={})
+    return write(path, adapter, name_of=family.file_name, dtype=torch.float32, metadata={})
 
 
 @pytest.mark.parametrize("form", ["kohya", "peft"])
@@ -72,7 +74,7 @@ def test_diffusers_reads_sdxl_files(tiny_sdxl: Path, tmp_path: Path) -> None:
     family, adapter = trained(tiny_sdxl)
     path = save(family, adapter, tmp_path / "sdxl.safetensors")
     fresh = load(BaseSettings(path=str(tiny_sdxl)))
-    again = attach_file(path, fresh.parts, name_of=fresh.kohya_name)
+    again = attach_file(path, fresh.parts, name_of=fresh.file_name)
     state = adapter.state()
     assert all(torch.equal(value, state[name]) for name, value in again.state().items())
 
@@ -82,7 +84,7 @@ def test_diffusers_reads_sdxl_files(tiny_sdxl: Path, tmp_path: Path) -> None:
         tmp_path / "peft.safetensors",
         to="peft",
         parts=load(BaseSettings(path=str(tiny_sdxl))).parts,
-        name_of=family.kohya_name,
+        name_of=family.file_name,
     )
     theirs.load_lora_weights(tmp_path, weight_name=converted.name)
     draw = torch.Generator().manual_seed(0)
@@ -225,7 +227,7 @@ def test_diffusers_reads_a_dora_in_pefts_form(tiny_sd: Path, tmp_path: Path) -> 
     family = load(BaseSettings(path=str(tiny_sd)))
     settings = LoRA(rank=4, alpha=2.5, groups=("attention", "conv"), dora=True)
     adapter = settings.attach(
-        family.parts, family.adapter_targets, generator=torch.Generator().manual_seed(0)
+        family.parts, family.targets, generator=torch.Generator().manual_seed(0)
     )
     learn(adapter.trainables, 0.05)
     path = save(family, adapter, tmp_path / "kohya.safetensors")
@@ -249,7 +251,7 @@ def test_diffusers_reads_a_lokr_in_pefts_form(tiny_sd: Path, tmp_path: Path) -> 
 
     family = load(BaseSettings(path=str(tiny_sd)))
     adapter = LoKr(rank=2, alpha=1.5, factor=4, groups=("attention", "conv")).attach(
-        family.parts, family.adapter_targets, generator=torch.Generator().manual_seed(0)
+        family.parts, family.targets, generator=torch.Generator().manual_seed(0)
     )
     learn(adapter.trainables, 0.05)
     path = save(family, adapter, tmp_path / "kohya.safetensors")

@@ -82,8 +82,9 @@ def test_built_in_pictures_are_copied_before_they_are_edited(workspace):
 
 def test_tokens_are_those_of_the_base_with_the_trigger():
     dataset = pictures(EMPTY)
-    count, how = captions_seen.token_counter(EMPTY.base)
-    assert how == "" and count("blue body") == 2  # words of the critters' own vocabulary
+    count, limit, how = captions_seen.token_counter(EMPTY.base)
+    assert (limit, how) == (75, "")
+    assert count("blue body") == 2  # words of the critters' own vocabulary
     assert count("zzz") > 1  # an unknown word falls apart
     many = EMPTY.override(["data.subsets.0.trigger=" + "blue " * 80])
     said = captions_seen.counted(many, pictures(many), 0)

@@ -7,6 +7,7 @@ from diffusers import DDPMScheduler
 
 from workbench.diffusion import losses, timesteps, weighting
 from workbench.diffusion.objective import Objective
+from workbench.process import DiscreteVP
 
 ALPHAS = DDPMScheduler(
     beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
@@ -19,8 +20,7 @@ def objective(loss=None, weight=None, when=None, prediction="epsilon") -> Object
         loss or losses.L2(),
         weight or weighting.Constant(),
         when or timesteps.Uniform(),
-        alphas_cumprod=ALPHAS,
-        prediction=prediction,
+        process=DiscreteVP(ALPHAS, prediction),
     )
 
 
@@ -45,7 +45,7 @@ def test_order_of_the_reduction():
     weighted = numpy.array(plain) * importance.numpy() * numpy.minimum(snr, 5) / snr
     numpy.testing.assert_allclose(found.plain, plain, rtol=1e-5)
     numpy.testing.assert_allclose(found.weighted, weighted, rtol=1e-5)
-    assert torch.equal(found.timesteps, WHEN)
+    assert torch.equal(found.places, (WHEN + 0.5) / 1000)
 
 
 def test_a_mask_before_the_mean_is_not_a_mask_after_it():
@@ -80,11 +80,12 @@ def test_plain_losses_carry_no_gradient_and_weighted_ones_do():
 def test_normalised_weights_have_mean_one_over_the_draws(member, when, prediction):
     made = objective(weight=member(normalise=True), when=when, prediction=prediction)
     plain = objective(weight=member(), when=when, prediction=prediction)
-    assert float(made.weights.double() @ made.density) == pytest.approx(1, rel=1e-5)
+    every = torch.arange(1000)
+    assert float(made.weights(every).double() @ made.density) == pytest.approx(1, rel=1e-5)
     assert made.factor == plain.factor
-    torch.testing.assert_close(made.weights * made.factor, plain.weights)
-    drawn = when.draw(20_000, torch.Generator().manual_seed(0))
-    assert made.weights[drawn].mean().item() == pytest.approx(1, rel=0.05)
+    torch.testing.assert_close(made.weights(every) * made.factor, plain.weights(every))
+    drawn = when.draw(20_000, torch.Generator().manual_seed(0), made.process)
+    assert made.weights(drawn).mean().item() == pytest.approx(1, rel=0.05)
 
 
 def test_factor_follows_the_range():

@@ -8,14 +8,14 @@ import torch
 from diffusers import DDPMScheduler
 
 from workbench.diffusion import weighting
-from workbench.diffusion.targets import signal_to_noise
 from workbench.diffusion.timesteps import Uniform
+from workbench.process import DiscreteVP
 
 WEIGHTINGS = get_args(get_args(weighting.Weighting)[0])
 ALPHAS = DDPMScheduler(
     beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
 ).alphas_cumprod
-SNR = signal_to_noise(torch.arange(1000), alphas_cumprod=ALPHAS)
+SNR = DiscreteVP(ALPHAS, "epsilon").snr(torch.arange(1000))
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])

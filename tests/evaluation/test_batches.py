@@ -20,6 +20,7 @@ def card(**changes) -> Card:
         "noise": 0.75,
         "weight": 0.5,
         "tokens": 3,
+        "max_tokens": 75,
     }
     return Card(**(values | changes))
 

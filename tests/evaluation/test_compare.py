@@ -11,8 +11,8 @@ from tiny_trained import SAMPLING, train
 from workbench.evaluation import compare as module
 from workbench.evaluation.compare import CompareSettings, compare
 from workbench.evaluation.loading import Trained, open_lora
-from workbench.models import family as models
-from workbench.models.family import BaseSettings
+from workbench.models import loading as models
+from workbench.models.base import BaseSettings
 from workbench.records.events import Sampled, SampledPicture, Saved
 from workbench.records.log import EventLog
 from workbench.records.sampling import sample

@@ -13,8 +13,9 @@ from tiny_trained import train
 from workbench.adapters import LoRA
 from workbench.evaluation.directions import at_ranks, spectra
 from workbench.evaluation.loading import Trained
-from workbench.models import family as models
-from workbench.models.family import BaseSettings, Family
+from workbench.models import loading as models
+from workbench.models.base import BaseSettings
+from workbench.models.family import Family
 from workbench.records.sampling import SampleSettings, sample
 from workbench.settings import SettingsError
 
@@ -53,11 +54,11 @@ def _distance(one: Image.Image, other: np.ndarray) -> int:
 def test_spectra_are_numpys(trained: Trained, tiny_sd: Path):
     found = spectra(trained.path, base=str(tiny_sd))
     family, changes = models.load(BaseSettings(path=str(tiny_sd))), _changes(trained.path)
-    assert {family.kohya_name(*name.split(".", 1)) for name in found} == set(changes)
+    assert {family.file_name(*name.split(".", 1)) for name in found} == set(changes)
     for name, (of_change, of_weight) in found.items():
         part, path = name.split(".", 1)
         weight = family.parts[part].get_submodule(path).weight.detach().double().numpy()
-        expected = np.linalg.svd(changes[family.kohya_name(part, path)], compute_uv=False)
+        expected = np.linalg.svd(changes[family.file_name(part, path)], compute_uv=False)
         assert of_change.numpy() == pytest.approx(expected, rel=1e-4, abs=1e-5)
         assert of_change[RANK:].abs().max() < 1e-5 * of_change[0], "no more than the rank"
         assert of_weight.numpy() == pytest.approx(
@@ -71,7 +72,7 @@ def test_few_directions_draw_what_numpys_truncated_changes_draw(trained: Trained
     for rank in (0, 1, RANK):
         family = models.load(BaseSettings(path=str(tiny_sd)))
         layers = {
-            family.kohya_name(part, path): module
+            family.file_name(part, path): module
             for part, model in family.parts.items()
             for path, module in model.named_modules()
         }

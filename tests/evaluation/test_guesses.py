@@ -8,11 +8,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from workbench.evaluation import guesses as module
 from workbench.evaluation.guesses import guesses
 from workbench.evaluation.noise import Scene
-from workbench.models import family as models
-from workbench.models.family import BaseSettings
+from workbench.models import loading as models
+from workbench.models.base import BaseSettings
+from workbench.models.family import Condition
+from workbench.process import DiscreteVP
 from workbench.records.sampling import to_images
 
 
@@ -33,11 +34,9 @@ def test_the_clean_latents_are_those_of_the_papers(prediction: str):
     for alpha_bar in (0.999, 0.5, 0.01):
         a, s = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
         said = eps if prediction == "epsilon" else a * eps - s * x0
-        found = module._clean(
-            prediction,
-            torch.from_numpy(a * x0 + s * eps),
-            torch.from_numpy(said),
-            torch.tensor(alpha_bar, dtype=torch.float64),
+        process = DiscreteVP(torch.tensor([alpha_bar], dtype=torch.float64), prediction)
+        found = process.clean(
+            torch.from_numpy(a * x0 + s * eps), torch.from_numpy(said), torch.tensor([0])
         )
         assert found.numpy() == pytest.approx(x0, abs=1e-9)
 
@@ -47,21 +46,21 @@ def test_who_knows_the_noise_makes_out_the_picture(
     base: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ):
     scene = _scene(request.getfixturevalue(base))
-    family, schedule = scene.family, scene.family.alphas_cumprod.double().numpy()
+    family, schedule = scene.family, scene.family.process.alphas.double().numpy()
     x0, asked = scene.latents.double().numpy(), []
 
-    def knows(noisy: Tensor, at: Tensor, text: object, known: list) -> Tensor:
-        asked.append((int(at), known[0]))
+    def knows(noisy: Tensor, at: Tensor, condition: Condition) -> Tensor:
+        asked.append((int(at), condition.sizes[0]))
         a, s = np.sqrt(schedule[int(at)]), np.sqrt(1 - schedule[int(at)])
         eps = (noisy.double().numpy() - a * x0) / s
-        said = eps if family.prediction_type == "epsilon" else a * eps - s * x0
+        said = eps if family.process.prediction == "epsilon" else a * eps - s * x0
         return torch.from_numpy(said).float()
 
     monkeypatch.setattr(family, "denoise", knows)
     found = guesses(scene, "a caption", timesteps=(50, 600))
     with torch.no_grad():
-        picture = to_images(family.decode(scene.latents))[0]
-    assert family.prediction_type == {"tiny_sd": "epsilon", "tiny_sd2": "v_prediction"}[base]
+        picture = to_images(family.codec.decode(scene.latents))[0]
+    assert family.process.prediction == {"tiny_sd": "epsilon", "tiny_sd2": "v_prediction"}[base]
     assert [at for at, _ in asked] == list(found) == [50, 600]
     assert all(_distance(guess, picture) <= 1 for _, guess in found.values())
     shown = [_distance(noised, picture) for noised, _ in found.values()]
@@ -75,14 +74,14 @@ def test_a_model_that_says_nothing_gives_back_what_it_saw(
     scene = _scene(tiny_sd)
     monkeypatch.setattr(scene.family, "denoise", lambda noisy, *_: torch.zeros_like(noisy))
     decoded: list[Tensor] = []
-    decode = scene.family.decode
+    decode = scene.family.codec.decode
     monkeypatch.setattr(
-        scene.family, "decode", lambda latents: decoded.append(latents) or decode(latents)
+        scene.family.codec, "decode", lambda latents: decoded.append(latents) or decode(latents)
     )
     guesses(scene, "a caption", timesteps=(300,))
     noisy, clean = decoded[0].chunk(2)
     # With eps = 0 the formula leaves x_t / sqrt(alpha_bar).
-    root = float(scene.family.alphas_cumprod[300]) ** 0.5
+    root = float(scene.family.process.alphas[300]) ** 0.5
     assert clean.numpy() == pytest.approx(noisy.numpy() / root, rel=1e-5, abs=1e-6)
 
 

@@ -12,6 +12,7 @@ from workbench.evaluation.compare import CompareSettings, make_plan
 from workbench.evaluation.loading import Trained, Wanted, with_file
 from workbench.evaluation.results import Pair
 from workbench.recipe import Recipe
+from workbench.records.fixed import FixedInputs
 from workbench.records.sampling import SampleSettings
 from workbench.store import FileRefused
 
@@ -110,7 +111,8 @@ def test_a_plan_without_leaks_or_trigger():
 def test_another_file_takes_the_place_of_the_one_before(monkeypatch, tmp_path):
     done: list[str] = []
     old: Any = SimpleNamespace(detach=lambda: done.append("old is gone"))
-    family: Any = SimpleNamespace(parts={}, kohya_name=str)
+    family: Any = SimpleNamespace(parts={}, file_name=str)
+    fixed = FixedInputs(("p",), "", ())
 
     def attach(path, parts, *, name_of):
         done.append(path.name)
@@ -119,7 +121,7 @@ def test_another_file_takes_the_place_of_the_one_before(monkeypatch, tmp_path):
         return "new"
 
     monkeypatch.setattr(loading.formats, "attach_file", attach)
-    trained = Trained(family, old, tmp_path / "a", ("p",), SampleSettings(), trigger="mochi")
+    trained = Trained(family, old, tmp_path / "a", fixed, ("p",), SampleSettings(), trigger="mochi")
     found = with_file(trained, tmp_path / "b")
     assert done == ["old is gone", "b"]
     assert (found.adapter, found.path, found.trigger) == ("new", tmp_path / "b", "mochi")

@@ -1,5 +1,6 @@
 """The command measures noises as asked, writes a page that holds all, and pictures to look at."""
 
+import contextlib
 import json
 import re
 
@@ -10,8 +11,9 @@ from PIL import Image
 
 from workbench import cli
 from workbench.diffusion.noise import Gaussian, Mixture, Offset, Perlin, PowerLaw
-from workbench.diffusion.targets import corrupt
 from workbench.evaluation import noise, noise_page
+from workbench.models.codec import Moments
+from workbench.process import DiscreteVP
 
 
 def run(*arguments):
@@ -68,16 +70,21 @@ def test_published_numbers_belong_to_their_own_settings():
 
 
 def test_a_scene_shows_the_latents_under_one_draw(monkeypatch):
-    class Family:
-        device, alphas_cumprod = torch.device("cpu"), torch.linspace(0.999, 0.005, 1000)
-
-        def encode_pixels(self, pixels):
+    class Codec:
+        def encode(self, pixels):
             latents = pixels[:, :, ::8, ::8].float()
-            return latents, torch.zeros_like(latents)
+            return Moments(latents, torch.zeros_like(latents))
 
         def decode(self, latents):
             self.latents = latents
             return latents.clamp(0, 1)
+
+    class Family:
+        device, codec = torch.device("cpu"), Codec()
+        process = DiscreteVP(torch.linspace(0.999, 0.005, 1000), "epsilon")
+
+        def using(self, *parts):
+            return contextlib.nullcontext()
 
     family = Family()
     scene = noise.Scene(family, Image.new("RGB", (32, 16), "#ff0000"))
@@ -85,12 +92,10 @@ def test_a_scene_shows_the_latents_under_one_draw(monkeypatch):
     assert list(shown)[-1] == "t = 999" and shown["t = 999"].shape == (2, 4, 3)
     assert list(scene.under(Gaussian(), seed=3, timesteps=[40])) == ["t = 40"]
     scene.under(Gaussian(), seed=3)
-    drawn = (family.latents[-1] - 0.005**0.5 * scene.latents[0]) / 0.995**0.5
+    drawn = (family.codec.latents[-1] - 0.005**0.5 * scene.latents[0]) / 0.995**0.5
     t = torch.tensor(noise.TIMESTEPS[:1])
-    first, _ = corrupt(
-        scene.latents, drawn[None], t, alphas_cumprod=family.alphas_cumprod, prediction="epsilon"
-    )
-    assert torch.allclose(first[0], family.latents[0], atol=1e-5)
+    first, _ = family.process.mix(scene.latents, drawn[None], t)
+    assert torch.allclose(first[0], family.codec.latents[0], atol=1e-5)
 
 
 def test_a_study_draws_as_many_as_it_is_asked_for():

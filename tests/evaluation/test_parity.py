@@ -16,7 +16,7 @@ from workbench.adapters import LoHa, LoKr, LoRA
 from workbench.evaluation import parity
 from workbench.evaluation.loading import Trained
 from workbench.evaluation.results import ProofRow
-from workbench.models import family as models
+from workbench.models import loading as models
 from workbench.records.events import Proved
 
 Tensors = dict[str, Tensor]
@@ -112,7 +112,7 @@ def test_rounding_of_small_changes_is_warned_about(trained: Trained, tmp_path: P
         w.data.mul_(1e-5)
     path = trained.adapter.save(
         tmp_path / "small.safetensors",
-        name_of=trained.family.kohya_name,
+        name_of=trained.family.file_name,
         dtype=torch.float16,
         metadata={},
     )
@@ -142,6 +142,15 @@ def test_sdxl_passes_too(tiny_sdxl: Path, tmp_path: Path) -> None:
     proof = parity.prove_file(train(tiny_sdxl, tmp_path, dtype=torch.float32))
     assert proof.passed, proof.findings
     assert proof.numbers["rounding"] == 0
+
+
+def test_text_is_compared_where_no_encoder_learns(tiny_sd: Path, tmp_path: Path) -> None:
+    trained = train(tiny_sd, tmp_path, settings=LoRA(rank=4, alpha=2.0))
+    found = rows(trained)
+    assert found["text"].passed and found["text"].value == 0
+    next(trained.family.text_encoders[0].parameters()).data.mul_(1.5)
+    found = rows(trained)
+    assert not found["text"].passed and not found["base untouched"].passed
 
 
 WIDE = {"groups": ("attention", "conv"), "text_encoder": True}
@@ -195,11 +204,11 @@ def test_an_untrained_lora_is_not_called_broken(tiny_sd: Path, tmp_path: Path) -
     trained.adapter.detach()
     family = models.load(trained.family.settings)
     adapter = LoRA(rank=2).attach(
-        family.parts, family.adapter_targets, generator=torch.Generator().manual_seed(0)
+        family.parts, family.targets, generator=torch.Generator().manual_seed(0)
     )
     path = adapter.save(
         tmp_path / "zero.safetensors",
-        name_of=family.kohya_name,
+        name_of=family.file_name,
         dtype=torch.float16,
         metadata={},
     )

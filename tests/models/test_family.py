@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from workbench.models.family import BaseSettings, Family, FromScratch, SizeInfo, load
+from workbench.models.base import BaseSettings, FromScratch
+from workbench.models.family import Condition, Family, SizeInfo
+from workbench.models.loading import load
 from workbench.models.sdxl import time_ids
 from workbench.settings import SettingsError
 
 CAPTIONS = ["a red cat", "dog"]
-SIZES = [SizeInfo((640, 480), (3, 5), (64, 96)), SizeInfo((100, 200), (0, 7), (64, 64))]
+SIZES = (SizeInfo((640, 480), (3, 5), (64, 96)), SizeInfo((100, 200), (0, 7), (64, 64)))
 MODELS = ["tiny_sd", "tiny_sd2", "tiny_sdxl"]
 
 
@@ -43,15 +45,19 @@ def batch(family: Family) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(2, 4, 12, 8, generator=generator), torch.tensor([10, 900])
 
 
+def encoded(family: Family, captions: list[str]) -> dict[str, torch.Tensor]:
+    return family.collate(family.encode_text(captions))
+
+
 def test_it_is_frozen_in_eval_mode_and_says_what_it_is(family: Family) -> None:
     modules = [family.vae, *family.parts.values()]
     assert not any(p.requires_grad for m in modules for p in m.parameters())
     assert not any(m.training for m in modules)
-    assert (family.latent_channels, family.downsampling) == (4, 8)
+    assert (family.codec.channels, family.codec.side_multiple_px) == (4, 8)
     assert family.name == ("sdxl" if len(family.text_encoders) == 2 else "sd")
-    assert family.alphas_cumprod.shape == (1000,)
+    assert family.process.alphas.shape == (1000,)
     # scaled_linear from .00085 to .012, computed with numpy in float64
-    assert family.alphas_cumprod[[0, 999]].tolist() == pytest.approx([0.99915, 0.0046602], rel=1e-4)
+    assert family.process.alphas[[0, 999]].tolist() == pytest.approx([0.99915, 0.0046602], rel=1e-4)
 
 
 def test_folder_and_file_hold_the_same_model(request: pytest.FixtureRequest) -> None:
@@ -62,8 +68,8 @@ def test_folder_and_file_hold_the_same_model(request: pytest.FixtureRequest) -> 
             assert module.state_dict().keys() == weights.keys()
             assert all(torch.equal(t, weights[k]) for k, t in module.state_dict().items())
         assert (
-            one.prediction_type
-            == other.prediction_type
+            one.process.prediction
+            == other.process.prediction
             == ("v_prediction" if name == "tiny_sd2" else "epsilon")
         )
 
@@ -71,45 +77,39 @@ def test_folder_and_file_hold_the_same_model(request: pytest.FixtureRequest) -> 
 @torch.no_grad()
 def test_latents_are_the_scaled_posterior(family: Family) -> None:
     pixels = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    mean, std = family.encode_pixels(pixels)
+    mean, std = family.codec.encode(pixels)
     posterior = family.vae.encode(pixels).latent_dist
     assert mean.shape == std.shape == (2, 4, 8, 12)
     torch.testing.assert_close(mean, posterior.mean * 0.7)
     torch.testing.assert_close(std, posterior.std * 0.7)
-    decoded = family.decode(mean)
+    decoded = family.codec.decode(mean)
     expected = family.vae.decode(posterior.mean).sample
     torch.testing.assert_close(decoded, (expected / 2 + 0.5).clamp(0, 1), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
 def test_captions_are_encoded_as_the_pipeline_does(family: Family) -> None:
-    text = family.encode_captions(CAPTIONS)
-    encoded = family.pipeline().encode_prompt(
+    text = encoded(family, CAPTIONS)
+    expected = family.pipeline().encode_prompt(
         CAPTIONS, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False
     )
-    assert torch.equal(text["hidden"], encoded[0])
+    assert torch.equal(text["hidden"], expected[0])
     if family.name == "sdxl":
-        assert torch.equal(text["pooled"], encoded[2])
+        assert torch.equal(text["pooled"], expected[2])
 
 
 @torch.no_grad()
 def test_denoise_is_the_bare_call(family: Family) -> None:
     noisy, timesteps = batch(family)
-    text = family.encode_captions(CAPTIONS)
+    text = encoded(family, CAPTIONS)
     added = {}
     if family.name == "sdxl":
         ids = [[480.0, 640, 5, 3, 96, 64], [200.0, 100, 7, 0, 64, 64]]
         added = {"text_embeds": text["pooled"], "time_ids": torch.tensor(ids)}
     bare = family.unet(noisy, timesteps, text["hidden"], added_cond_kwargs=added).sample
-    predicted = family.denoise(noisy, timesteps, text, SIZES)
+    predicted = family.denoise(noisy, timesteps, Condition(text, SIZES))
     assert predicted.dtype == torch.float32
     assert torch.equal(predicted, bare)
-
-    class Wrapped(torch.nn.Module):
-        def forward(self, *args, **kwargs):
-            return tuple(2 * x for x in family.unet(*args, **kwargs))
-
-    assert torch.equal(family.denoise(noisy, timesteps, text, SIZES, unet=Wrapped()), 2 * bare)
 
 
 def test_gradients_reach_unet_and_every_text_encoder(folder_family: Family) -> None:
@@ -119,8 +119,8 @@ def test_gradients_reach_unet_and_every_text_encoder(folder_family: Family) -> N
     try:
         for module in modules.values():
             module.requires_grad_(True)
-        text = family.encode_captions(CAPTIONS)
-        family.denoise(noisy, timesteps, text, SIZES).square().mean().backward()
+        text = encoded(family, CAPTIONS)
+        family.denoise(noisy, timesteps, Condition(text, SIZES)).square().mean().backward()
         for module in modules.values():
             weights = dict(module.named_parameters())
             name = next((n for n in weights if "layers.0.self_attn.q_proj.weight" in n), None)
@@ -141,8 +141,8 @@ def test_memory_and_attention_settings_leave_gradients_alone(
         noisy, timesteps = batch(family)
         for module in family.parts.values():
             module.train().requires_grad_(True)
-        text = family.encode_captions(CAPTIONS)
-        family.denoise(noisy, timesteps, text, SIZES).square().mean().backward()
+        text = encoded(family, CAPTIONS)
+        family.denoise(noisy, timesteps, Condition(text, SIZES)).square().mean().backward()
         weights = [p for m in family.parts.values() for p in m.parameters()]
         return [p.grad for p in weights if p.grad is not None]
 
@@ -161,23 +161,23 @@ def test_clip_skip_takes_an_earlier_layer(request: pytest.FixtureRequest, skip: 
         full = load(settings_of(request, name, "folder", clip_skip=skip))
         short = load(settings_of(request, name, "folder"))
         del short.text_encoders[0].encoder.layers[-skip:]
-        expected = short.encode_captions(CAPTIONS)["hidden"]
-        torch.testing.assert_close(full.encode_captions(CAPTIONS)["hidden"], expected)
+        expected = encoded(short, CAPTIONS)["hidden"]
+        torch.testing.assert_close(encoded(full, CAPTIONS)["hidden"], expected)
         assert full.text_key != short.text_key
     xl = load(settings_of(request, "tiny_sdxl", "folder", clip_skip=1))
     expected = xl.pipeline().encode_prompt(
         CAPTIONS, device="cpu", do_classifier_free_guidance=False, clip_skip=1
     )
-    assert torch.equal(xl.encode_captions(CAPTIONS)["hidden"], expected[0])
+    assert torch.equal(encoded(xl, CAPTIONS)["hidden"], expected[0])
 
 
 def test_long_captions_are_cut_at_77_and_counted(folder_family: Family) -> None:
     word = "z" * 10 + " "  # letters are tokens of their own in the tiny vocabulary
     assert folder_family.count_tokens("abc") == 3
     assert folder_family.count_tokens(word * 20) == 200
-    long = folder_family.encode_captions([word * 20])
+    long = encoded(folder_family, [word * 20])
     assert long["hidden"].shape[1] == 77
-    assert torch.equal(long["hidden"], folder_family.encode_captions([word * 30])["hidden"])
+    assert torch.equal(long["hidden"], encoded(folder_family, [word * 30])["hidden"])
 
 
 @torch.no_grad()
@@ -185,11 +185,11 @@ def test_the_pipeline_shares_the_modules_and_draws(folder_family: Family) -> Non
     pipeline = folder_family.pipeline()
     assert pipeline.unet is folder_family.unet
     assert pipeline.scheduler is not folder_family.pipeline().scheduler
-    assert pipeline.scheduler.config.prediction_type == folder_family.prediction_type
+    assert pipeline.scheduler.config.prediction_type == folder_family.process.prediction
     latents = pipeline(
         "cat", num_inference_steps=2, height=64, width=64, output_type="latent"
     ).images
-    assert folder_family.decode(latents).shape == (1, 3, 64, 64)
+    assert folder_family.codec.decode(latents).shape == (1, 3, 64, 64)
 
 
 def test_a_saved_model_loads_again(folder_family: Family, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_saved_model_loads_again(folder_family: Family, tmp_path: Path) -> Non
 
 
 def test_targets_name_modules_of_the_right_kind(folder_family: Family) -> None:
-    for part, groups in folder_family.adapter_targets.items():
+    for part, groups in folder_family.targets.items():
         assert list(groups) == ["attention", "feedforward", "projection", "conv", "time"]
         modules = dict(folder_family.parts[part].named_modules())
         for group, suffixes in groups.items():
@@ -239,7 +239,7 @@ def test_modules_have_kohya_names(folder_family: Family) -> None:
     family = folder_family
     names = {
         part: [
-            family.kohya_name(part, path)
+            family.file_name(part, path)
             for path, module in sorted(root.named_modules())
             if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)
         ]
@@ -262,14 +262,14 @@ def test_keys_depend_on_content_and_precision_not_on_the_path(
 ) -> None:
     one = load(BaseSettings(path=str(tiny_sd)))
     copied = load(BaseSettings(path=str(shutil.copytree(tiny_sd, tmp_path / "elsewhere"))))
-    assert (one.vae_key, one.text_key) == (copied.vae_key, copied.text_key)
+    assert (one.codec.key, one.text_key) == (copied.codec.key, copied.text_key)
     assert one.identity["hashes"] == copied.identity["hashes"]
     assert sorted(one.identity["hashes"]) == ["text_encoder", "unet", "vae"]
     half = load(BaseSettings(path=str(tiny_sd), vae_dtype="bfloat16"))
-    assert half.vae_key != one.vae_key
+    assert half.codec.key != one.codec.key
     assert half.text_key == one.text_key
     other = load(BaseSettings(path=str(tiny_sd), vae=str(request.getfixturevalue("tiny_sdxl"))))
-    assert other.vae_key != one.vae_key
+    assert other.codec.key != one.codec.key
     assert other.identity["hashes"]["unet"] == one.identity["hashes"]["unet"]
 
 
@@ -300,9 +300,9 @@ def test_bfloat16_predicts_near_float32(tiny_sdxl: Path) -> None:
     for dtype in ("float32", "bfloat16"):
         family = load(BaseSettings(path=str(tiny_sdxl), dtype=dtype, vae_dtype=dtype))
         noisy, timesteps = batch(family)
-        text = family.encode_captions(CAPTIONS)
-        results.append(family.denoise(noisy, timesteps, text, SIZES))
-        assert family.encode_pixels(torch.zeros(1, 3, 64, 64))[0].dtype == torch.float32
+        text = encoded(family, CAPTIONS)
+        results.append(family.denoise(noisy, timesteps, Condition(text, SIZES)))
+        assert family.codec.encode(torch.zeros(1, 3, 64, 64))[0].dtype == torch.float32
     assert (results[0] - results[1]).abs().max() < 0.05
 
 
@@ -323,10 +323,11 @@ def test_from_scratch_forgets_the_unet_and_keeps_the_rest(tiny_sd: Path, weights
     for key, weight in one.unet.state_dict().items():
         assert torch.equal(weight, two.unet.state_dict()[key])
     assert not torch.equal(one.unet.conv_in.weight, base.unet.conv_in.weight)
-    assert one.vae_key == base.vae_key
+    assert one.codec.key == base.codec.key
     assert "unet" not in one.identity["hashes"]
     noisy, timesteps = batch(one)
-    assert one.denoise(noisy, timesteps, one.encode_captions(CAPTIONS), SIZES).abs().max() == 0
+    condition = Condition(encoded(one, CAPTIONS), SIZES)
+    assert one.denoise(noisy, timesteps, condition).abs().max() == 0
     if weights == "small_normal":
         assert one.unet.mid_block.resnets[0].conv1.weight.std() == pytest.approx(0.01, rel=0.05)
 
@@ -346,8 +347,8 @@ def test_from_scratch_takes_another_structure(tiny_sd: Path, tmp_path: Path) -> 
     usual = load(BaseSettings(path=str(tiny_sd), from_scratch=FromScratch()))
     assert sum(1 for _ in deeper.unet.parameters()) > sum(1 for _ in usual.unet.parameters())
     noisy, timesteps = batch(deeper)
-    text = deeper.encode_captions(CAPTIONS)
-    assert deeper.denoise(noisy, timesteps, text, SIZES).shape == noisy.shape
+    text = encoded(deeper, CAPTIONS)
+    assert deeper.denoise(noisy, timesteps, Condition(text, SIZES)).shape == noisy.shape
     path.write_text(json.dumps(structure | {"cross_attention_dim": 7}))
     with pytest.raises(SettingsError, match=r"cross_attention_dim must be .* got 7"):
         load(BaseSettings(path=str(tiny_sd), from_scratch=FromScratch(config=str(path))))

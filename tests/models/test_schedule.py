@@ -8,7 +8,8 @@ import numpy
 import pytest
 import torch
 
-from workbench.models.family import BaseSettings, load
+from workbench.models.base import BaseSettings
+from workbench.models.loading import load
 from workbench.settings import SettingsError
 
 
@@ -23,14 +24,14 @@ def by_the_paper() -> tuple[numpy.ndarray, numpy.ndarray]:
 def test_the_schedule_keeps_its_start_and_ends_in_noise_alone(tiny_sd2: Path) -> None:
     plain, rescaled = by_the_paper()
     family = load(BaseSettings(path=str(tiny_sd2), zero_terminal_snr=True))
-    ours = family.alphas_cumprod.double().numpy()
-    assert family.zero_terminal_snr and family.identity["zero_terminal_snr"] is True
+    ours = family.process.alphas.double().numpy()
+    assert family.process.ends_in_noise and family.identity["zero_terminal_snr"] is True
     assert ours[-1] == 0
     assert ours[0] == pytest.approx(plain[0], rel=1e-6)
     numpy.testing.assert_allclose(ours[:-1], rescaled[:-1], rtol=2e-3)  # a float32 product of 1000
     numpy.testing.assert_allclose(ours, rescaled, atol=1e-5)
     pipeline = family.pipeline()
-    assert torch.equal(pipeline.scheduler.alphas_cumprod, family.alphas_cumprod)
+    assert torch.equal(pipeline.scheduler.alphas_cumprod, family.process.alphas)
     assert pipeline.scheduler.config.timestep_spacing == "trailing"
 
 
@@ -39,13 +40,13 @@ def test_it_is_off_unless_the_files_say_so_and_can_be_switched_off(
 ) -> None:
     plain, _ = by_the_paper()
     family = load(BaseSettings(path=str(tiny_sd2)))
-    assert not family.zero_terminal_snr and family.identity["zero_terminal_snr"] is False
+    assert not family.process.ends_in_noise and family.identity["zero_terminal_snr"] is False
     folder = shutil.copytree(tiny_sd2, tmp_path / "copy")
     path = folder / "scheduler" / "scheduler_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"rescale_betas_zero_snr": True}))
-    assert load(BaseSettings(path=str(folder))).zero_terminal_snr
+    assert load(BaseSettings(path=str(folder))).process.ends_in_noise
     off = load(BaseSettings(path=str(folder), zero_terminal_snr=False))
-    assert off.alphas_cumprod[-1].item() == pytest.approx(plain[-1], rel=1e-4)
+    assert off.process.alphas[-1].item() == pytest.approx(plain[-1], rel=1e-4)
 
 
 def test_it_is_refused_without_velocity(tiny_sd: Path) -> None:
@@ -54,4 +55,4 @@ def test_it_is_refused_without_velocity(tiny_sd: Path) -> None:
     with pytest.raises(SettingsError, match=r"base\.zero_terminal_snr needs prediction"):
         load(BaseSettings(path=str(tiny_sd), zero_terminal_snr=True))
     both = BaseSettings(path=str(tiny_sd), prediction="v_prediction", zero_terminal_snr=True)
-    assert load(both).alphas_cumprod[-1] == 0
+    assert load(both).process.alphas[-1] == 0

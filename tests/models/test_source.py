@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from workbench.models.family import BaseSettings, load
+from workbench.models.base import BaseSettings
 from workbench.models.hub import wanted_files
+from workbench.models.loading import load, locate
 from workbench.models.parts import legacy_hash
-from workbench.models.source import CONFIGS, locate, weight_files
+from workbench.models.source import CONFIGS, weight_files
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
@@ -171,7 +172,10 @@ def test_a_huge_header_is_refused(tmp_path: Path) -> None:
         ("double_blocks.0.img_attn.qkv.weight", "this is FLUX"),
         ("lora_unet_mid_block_attentions_0_proj_in.alpha", "this is a LoRA, not a base model"),
         ("conditioner.embedders.0.model.ln_final.bias", "this is the SDXL refiner"),
-        ("encoder.conv_in.weight", "no text encoder .* among its 1 tensors"),
+        (
+            "encoder.conv_in.weight",
+            r"none of its 1 tensors, .* encoder\.conv_in\.weight, tells what",
+        ),
     ],
 )
 def test_other_kinds_of_files_are_named(tmp_path: Path, key: str, pattern: str) -> None:
@@ -193,21 +197,38 @@ def test_the_wrong_family_is_refused_with_evidence(
 
 
 def test_folders_of_other_models_are_refused(tiny_sd: Path, tmp_path: Path) -> None:
-    refused(tmp_path, r"unet/config\.json is missing and there is no model_index\.json")
+    refused(tmp_path, r"unet/config\.json and .* are missing, and there is no model_index\.json")
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
     refused(tmp_path, r"model_index\.json names FluxPipeline")
-    inpainting = shutil.copytree(tiny_sd, tmp_path / "inpainting")
-    config = json.loads((inpainting / "unet" / "config.json").read_text())
-    (inpainting / "unet" / "config.json").write_text(json.dumps(config | {"in_channels": 9}))
-    refused(inpainting, r"takes 9 channels and gives 4, so it is made for inpainting")
+    for channels in (5, 8):
+        other = shutil.copytree(tiny_sd, tmp_path / f"channels-{channels}")
+        path = other / "unet" / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"in_channels": channels}))
+        refused(other, rf"takes {channels} channels and gives 4; .* not models for depth or inst")
 
 
-def test_an_inpainting_file_is_refused(tiny_sd: Path, tiny_sd_file: Path, tmp_path: Path) -> None:
-    tensors = load_file(tiny_sd_file)
-    tensors["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(16, 9, 3, 3)
+def with_channels(tensors: dict[str, torch.Tensor], channels: int) -> dict[str, torch.Tensor]:
+    """A single file whose U-Net takes so many channels."""
+    name = "model.diffusion_model.input_blocks.0.0.weight"
+    return tensors | {name: torch.zeros(len(tensors[name]), channels, 3, 3)}
+
+
+@pytest.mark.parametrize("channels", [5, 8])
+def test_a_file_for_depth_or_instructions_is_refused(
+    tiny_sd: Path, tiny_sd_file: Path, tmp_path: Path, channels: int
+) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file(with_channels(load_file(tiny_sd_file), channels), path)
+    refused(path, rf"takes {channels} channels and gives 4; only text to", config=str(tiny_sd))
+
+
+def test_an_inpainting_model_is_a_variant_of_its_family(
+    tiny_sd: Path, tiny_sd_file: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "inpainting.safetensors"
-    save_file(tensors, path)
-    refused(path, r"takes 9 channels in place of 4, so it is made for inp", config=str(tiny_sd))
+    save_file(with_channels(load_file(tiny_sd_file), 9), path)
+    source = locate(BaseSettings(path=str(path), config=str(tiny_sd)))
+    assert (source.family, source.version) == ("sd", "sd1")
 
 
 def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
@@ -268,7 +289,7 @@ def test_an_sd2_file_needs_the_prediction_type_unless_it_says(
     path = tmp_path / "says.safetensors"
     metadata = {"modelspec.prediction_type": "epsilon"}
     save_file(load_file(tiny_sd2_file), path, metadata=metadata)
-    assert load(BaseSettings(path=str(path), config=str(tiny_sd2))).prediction_type == "epsilon"
+    assert load(BaseSettings(path=str(path), config=str(tiny_sd2))).process.prediction == "epsilon"
 
 
 def test_marker_tensors_turn_on_velocity_and_zero_terminal_snr(
@@ -278,8 +299,8 @@ def test_marker_tensors_turn_on_velocity_and_zero_terminal_snr(
     marks = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
     save_file(load_file(tiny_sdxl_file) | marks, path)
     family = load(BaseSettings(path=str(path), config=str(tiny_sdxl)))
-    assert family.prediction_type == "v_prediction"
-    assert family.alphas_cumprod[-1].item() == pytest.approx(0, abs=1e-7)
+    assert family.process.prediction == "v_prediction"
+    assert family.process.alphas[-1].item() == pytest.approx(0, abs=1e-7)
     assert family.pipeline().scheduler.config.timestep_spacing == "trailing"
 
 

@@ -1,9 +1,9 @@
 """Pictures depend on weights, prompt and seed, and drawing them changes nothing else."""
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import diffusers
 import numpy as np
@@ -12,9 +12,29 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from workbench.models import solver, unets
+from workbench.models.family import Condition, Rows, SampleOptions, stacked
+from workbench.process import DiscreteVP
 from workbench.records import sampling
 from workbench.records.sampling import SampleSettings, fill_prompt, without_trigger
 from workbench.settings import SettingsError
+
+
+class TinyCodec:
+    """The family's autoencoder, and a decoder that is none; see `Codec`."""
+
+    channels, side_multiple_px = 4, 8
+
+    def __init__(self, family: "TinyFamily") -> None:
+        self.family, self.module = family, family.vae
+
+    def shape(self, width_px: int, height_px: int) -> tuple[int, int]:
+        return height_px // 8, width_px // 8
+
+    def decode(self, latents: Tensor) -> Tensor:
+        assert not self.family.unet.training and not torch.is_grad_enabled()
+        assert not torch.is_autocast_enabled("cpu")
+        return latents[:, :3].sigmoid().repeat_interleave(8, 2).repeat_interleave(8, 3)
 
 
 class TinyFamily:
@@ -34,23 +54,36 @@ class TinyFamily:
         )
         self.vae = diffusers.AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4)
         self.vae.register_module("dropout", nn.Dropout(0.5))
-        self.text_encoders: tuple[nn.Module, ...] = ()
-        self.device = torch.device("cpu")
-        self.latent_channels, self.downsampling = 4, 8
-        self.alphas_cumprod = torch.linspace(0.9991, 0.0047, 1000)
-        self.prediction_type = "epsilon"
+        self.parts: dict[str, nn.Module] = {"unet": self.unet}
+        self.device, self.native_px, self.inpaints = torch.device("cpu"), 64, False
+        self.codec = TinyCodec(self)
+        self.process = DiscreteVP(torch.linspace(0.9991, 0.0047, 1000), "epsilon")
         self.captions: list[str] = []
 
-    def encode_captions(self, captions: Sequence[str]) -> dict[str, Tensor]:
-        self.captions += captions
-        seeds = [int(hashlib.md5(c.encode()).hexdigest()[:8], 16) for c in captions]
+    def encode_text(self, prompts: Sequence[str]) -> list[Rows]:
+        self.captions += prompts
+        seeds = [int(hashlib.md5(c.encode()).hexdigest()[:8], 16) for c in prompts]
         draws = [torch.randn(77, 8, generator=torch.Generator().manual_seed(s)) for s in seeds]
-        return {"hidden": torch.stack(draws)}
+        return [{"hidden": one} for one in draws]
 
-    def decode(self, latents: Tensor) -> Tensor:
-        assert not self.unet.training and not torch.is_grad_enabled()
-        assert not torch.is_autocast_enabled("cpu")
-        return latents[:, :3].sigmoid().repeat_interleave(8, 2).repeat_interleave(8, 3)
+    def collate(self, rows: Sequence[Rows]) -> dict[str, Tensor]:
+        return stacked(rows, self.device)
+
+    def using(self, *parts: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def sample_latents(
+        self,
+        noise: Tensor,
+        condition: Condition,
+        *,
+        negative: Condition | None,
+        options: SampleOptions,
+    ) -> Tensor:
+        conditions = condition, negative
+        return unets.sample_by_pipeline(
+            self.pipeline(), self, noise, conditions=conditions, options=options
+        )  # type: ignore[arg-type]
 
     def pipeline(self) -> diffusers.StableDiffusionPipeline:
         return diffusers.StableDiffusionPipeline(
@@ -73,11 +106,24 @@ def family() -> TinyFamily:
 SETTINGS = SampleSettings(prompts=("a cat", "a dog"), seeds=(3, 4), steps=3, batch_size=4)
 
 
+def options_of(settings: SampleSettings) -> SampleOptions:
+    return SampleOptions(
+        width_px=64,
+        height_px=64,
+        steps=settings.steps,
+        guidance=settings.guidance,
+        guidance_rescale=settings.guidance_rescale,
+        scheduler=settings.scheduler,
+        spacing=settings.spacing,
+        generators=(),
+    )
+
+
 def pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image, dtype=np.int16)
 
 
-@pytest.mark.parametrize("scheduler", sorted(sampling.SCHEDULERS))
+@pytest.mark.parametrize("scheduler", sorted(solver.SCHEDULERS))
 @pytest.mark.parametrize("spacing", ["trailing", "leading"])
 def test_a_picture_does_not_depend_on_its_batch(
     family: TinyFamily, scheduler: str, spacing: str
@@ -102,7 +148,7 @@ def test_modes_and_autocast_are_as_before_even_after_an_error(family: TinyFamily
         next(pictures)
         assert torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")
     assert {name: m.training for name, m in family.unet.named_modules()} == before
-    family.decode = None  # type: ignore[assignment]
+    family.codec.decode = None  # type: ignore[assignment]
     with pytest.raises(TypeError):
         sampling.sample(family, SETTINGS)
     assert {name: m.training for name, m in family.unet.named_modules()} == before
@@ -134,9 +180,8 @@ def test_size_is_taken_from_the_settings(family: TinyFamily) -> None:
 
 
 def test_zero_terminal_snr_stays_finite(family: TinyFamily) -> None:
-    family.alphas_cumprod = torch.linspace(0.9991, 0.0, 1000)
-    family.prediction_type = "v_prediction"
-    for name in sampling.SCHEDULERS:
+    family.process = DiscreteVP(torch.linspace(0.9991, 0.0, 1000), "v_prediction")
+    for name in solver.SCHEDULERS:
         settings = SETTINGS.model_copy(update={"scheduler": name})
         values = pixels(sampling.sample(family, settings)[0].image)
         assert values.std() > 1, name
@@ -145,19 +190,19 @@ def test_zero_terminal_snr_stays_finite(family: TinyFamily) -> None:
 def test_zero_terminal_snr_asks_for_trailing_timesteps_and_rescaled_guidance(
     family: TinyFamily,
 ) -> None:
-    family.prediction_type = "v_prediction"
-    assert sampling.guidance_rescale(family, SETTINGS) == 0  # type: ignore[arg-type]
-    family.alphas_cumprod = torch.linspace(0.9991, 0.0, 1000)
-    assert sampling.guidance_rescale(family, SETTINGS) == 0.7  # type: ignore[arg-type]
+    family.process = DiscreteVP(torch.linspace(0.9991, 0.0047, 1000), "v_prediction")
+    assert solver.guidance_rescale(family.process, options_of(SETTINGS)) == 0
+    family.process = DiscreteVP(torch.linspace(0.9991, 0.0, 1000), "v_prediction")
+    assert solver.guidance_rescale(family.process, options_of(SETTINGS)) == 0.7
     chosen = SETTINGS.model_copy(update={"guidance_rescale": 0.0})
-    assert sampling.guidance_rescale(family, chosen) == 0  # type: ignore[arg-type]
+    assert solver.guidance_rescale(family.process, options_of(chosen)) == 0
     automatic = sampling.sample(family, SETTINGS)[0].image
     assert np.abs(pixels(automatic) - pixels(sampling.sample(family, chosen)[0].image)).max() > 0
-    sampling.require_fit(family, SETTINGS)  # type: ignore[arg-type]
+    solver.require_solver(family.process, scheduler="ddim", spacing=SETTINGS.spacing)
     for spacing in ("leading", "linspace"):
         settings = SETTINGS.model_copy(update={"spacing": spacing})
         with pytest.raises(SettingsError, match=f"must be \"trailing\", got '{spacing}'"):
-            sampling.require_fit(family, settings)  # type: ignore[arg-type]
+            solver.require_solver(family.process, scheduler="ddim", spacing=spacing)
         with pytest.raises(SettingsError, match="trailing"):
             sampling.sample(family, settings)
 
@@ -166,10 +211,8 @@ def test_scheduler_has_the_noise_schedule_of_the_model() -> None:
     reference = diffusers.DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
     )
-    family = SimpleNamespace(
-        alphas_cumprod=reference.alphas_cumprod, prediction_type="v_prediction"
-    )
-    made = sampling.make_scheduler(family, SampleSettings())  # type: ignore[arg-type]
+    process = DiscreteVP(reference.alphas_cumprod, "v_prediction")
+    made = solver.make_scheduler(process, options_of(SampleSettings()))
     assert torch.allclose(made.alphas_cumprod, reference.alphas_cumprod, rtol=1e-4)
     made.set_timesteps(25)
     assert made.timesteps[0] == 999 and made.config.prediction_type == "v_prediction"

@@ -5,10 +5,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from workbench.process import DiscreteVP
 from workbench.records.validation import StableLoss, ValidationSettings, paired_interval
 from workbench.settings import SettingsError, from_toml
 
 SETTINGS = ValidationSettings(num_images=4, num_bins=5, draws=3)
+
+
+def process_of(count: int) -> DiscreteVP:
+    return DiscreteVP(torch.linspace(0.999, 0.005, count), "epsilon")
+
+
+PROCESS = process_of(1000)
 
 
 def seen_draws(stable: StableLoss) -> dict[int, tuple[Tensor, Tensor]]:
@@ -23,33 +31,37 @@ def seen_draws(stable: StableLoss) -> dict[int, tuple[Tensor, Tensor]]:
 
 
 def test_draws_are_fixed_by_seed_and_image_and_not_by_the_selection() -> None:
-    one = seen_draws(StableLoss(SETTINGS, train=range(4), held_out=[9], seed=5))
-    other = seen_draws(StableLoss(SETTINGS, train=[3, 9], seed=5))
+    one = seen_draws(StableLoss(SETTINGS, train=range(4), held_out=[9], process=PROCESS, seed=5))
+    other = seen_draws(StableLoss(SETTINGS, train=[3, 9], process=PROCESS, seed=5))
     assert set(one) == {0, 1, 2, 3, 9}
     for record in (3, 9):
         assert one[record][0].equal(other[record][0])
         assert one[record][1].equal(other[record][1])
     assert not one[0][1].equal(one[1][1])
-    moved = seen_draws(StableLoss(SETTINGS, train=range(4), seed=6))
+    moved = seen_draws(StableLoss(SETTINGS, train=range(4), process=PROCESS, seed=6))
     assert not one[0][1].equal(moved[0][1])
 
 
 @pytest.mark.parametrize("num_timesteps", [1000, 7, 3])
 def test_every_bin_gets_timesteps_inside_its_borders(num_timesteps: int) -> None:
-    stable = StableLoss(SETTINGS, train=range(3), num_timesteps=num_timesteps)
+    stable = StableLoss(SETTINGS, train=range(3), process=process_of(num_timesteps))
+    width = 1000 / num_timesteps  # of a step, in thousandths
     for timesteps, _ in seen_draws(stable).values():
+        assert timesteps.dtype == torch.int64
+        assert (timesteps >= 0).all() and (timesteps < num_timesteps).all()
         for k, row in enumerate(timesteps.view(-1, SETTINGS.draws)):
-            assert (row >= stable.edges[k]).all() and (row < stable.edges[k + 1]).all()
-    assert stable.edges[0] == 0 and stable.edges[-1] == num_timesteps
+            assert (row * width < stable.edges[k + 1]).all()
+            assert ((row + 1) * width > stable.edges[k]).all()
+    assert stable.edges == (0, 200, 400, 600, 800, 1000)
 
 
 def test_images_are_spread_and_an_absent_split_is_absent() -> None:
-    stable = StableLoss(SETTINGS, train=range(100, 200))
+    stable = StableLoss(SETTINGS, train=range(100, 200), process=PROCESS)
     assert stable.records == {"train": (100, 125, 150, 175)}
 
 
 def test_gap_to_base_per_bin_and_in_all() -> None:
-    stable = StableLoss(SETTINGS, train=range(4), held_out=[7, 8])
+    stable = StableLoss(SETTINGS, train=range(4), held_out=[7, 8], process=PROCESS)
     base = stable.measure_base(lambda record, t, _: torch.ones(len(t)))
     half = stable.measure(lambda record, t, _: torch.where(t < 200, 0.5, 1.0))
     assert half["train"].bins == (0.5, 1, 1, 1, 1)
@@ -62,7 +74,7 @@ def test_gap_to_base_per_bin_and_in_all() -> None:
 
 
 def test_a_loss_that_is_not_finite_names_the_image() -> None:
-    stable = StableLoss(SETTINGS, train=[12])
+    stable = StableLoss(SETTINGS, train=[12], process=PROCESS)
     with pytest.raises(FloatingPointError, match="image 12"):
         stable.measure(lambda record, t, _: torch.full((len(t),), float("nan")))
 
@@ -74,7 +86,7 @@ def test_no_gradient_is_kept() -> None:
         assert not torch.is_grad_enabled()
         return timesteps * weight
 
-    StableLoss(SETTINGS, train=[0]).measure(loss_of)
+    StableLoss(SETTINGS, train=[0], process=PROCESS).measure(loss_of)
 
 
 def test_bootstrap_interval_has_the_width_of_the_normal_one() -> None:

@@ -27,14 +27,14 @@ def test_variants_are_the_draws_of_a_live_run_bit_for_bit(recipe):
     live = assembled(recipe(*varied))
     assert live.batches.texts is None
     ahead = assembled(recipe(*varied, "data.captions.variants=20"))
-    encode = ahead.family.encode_captions
-    ahead.family.encode_captions = refuse
+    encode = ahead.family.encode_text
+    ahead.family.encode_text = refuse
     seen = set()
     for one, other in zip(batches(live, 9), batches(ahead, 9), strict=True):
         assert one.captions == other.captions
         seen.update(one.captions)
         with torch.no_grad():
-            again = encode(list(other.captions))
+            again = ahead.family.collate(encode(list(other.captions)))
         assert torch.equal(other.text["hidden"], again["hidden"])
         assert torch.equal(other.text["hidden"], one.text["hidden"])
         assert torch.equal(other.latents, one.latents)
@@ -43,7 +43,7 @@ def test_variants_are_the_draws_of_a_live_run_bit_for_bit(recipe):
 
 def test_few_variants_are_shown_in_turn(recipe):
     trainer = assembled(recipe(*VARIED, "data.captions.variants=2"))
-    trainer.family.encode_captions = refuse
+    trainer.family.encode_text = refuse
     texts: dict[int, list[str]] = {}
     for batch in batches(trainer, 6 * trainer.loader.steps_per_epoch):
         for record, caption in zip(batch.records, batch.captions, strict=True):
@@ -61,10 +61,11 @@ def test_a_warm_up_is_encoded_live_and_what_follows_is_cached(recipe):
     made = batches(trainer, 6)
     first = next(made)
     with torch.no_grad():
-        expected = trainer.family.encode_captions(list(first.captions))["hidden"]
+        rows = trainer.family.encode_text(list(first.captions))
+        expected = trainer.family.collate(rows)["hidden"]
     assert torch.equal(first.text["hidden"], expected)
     next(made)
-    trainer.family.encode_captions = refuse
+    trainer.family.encode_text = refuse
     assert len(list(made)) == 4
     assert trainer.batches.said.endswith("; those of the first 2 steps are encoded live")
 

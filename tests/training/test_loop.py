@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from tiny_recipes import assembled, tiny_recipe
+from tiny_recipes import assembled, steps, tiny_recipe
 
 from workbench import seeds
 from workbench.recipe import Recipe
-from workbench.training import loop, moments
+from workbench.training import moments
+from workbench.training import step as stepping
 from workbench.training.trainer import Trainer
 
 # Above the rounding of gradients. With 1e-8, AdamW divides rounding by rounding where a gradient is
@@ -20,7 +21,7 @@ EPS = 1e-3
 
 def bare_losses(trainer: Trainer, params: list[torch.Tensor], count: int) -> list[float]:
     """The same training written out with torch and diffusers alone."""
-    scheduler = DDPMScheduler.from_config(trainer.family.scheduler_config)
+    scheduler = DDPMScheduler.from_config(trainer.family.loaded.scheduler_config)
     optimizer = torch.optim.AdamW(params, lr=0.01, betas=(0.9, 0.999), eps=EPS, weight_decay=0.01)
     unet, seed, losses = trainer.family.unet, trainer.recipe.training.seed, []
     for index in range(count):
@@ -64,14 +65,14 @@ def test_steps_equal_a_bare_loop(recipe):
 
 
 def steps_of(trainer: Trainer):
-    for _, result in loop.steps(trainer, 0):
+    for _, result in steps(trainer):
         yield result
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_names_the_picture(recipe, monkeypatch):
     trainer = assembled(recipe())
-    steps = steps_of(trainer)
-    next(steps)
+    taken = steps_of(trainer)
+    next(taken)
     before = {name: p.detach().clone() for name, p in trainer.trainables.items()}
     make = trainer.batches.make
 
@@ -82,8 +83,8 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_the_picture(recipe,
 
     monkeypatch.setattr(trainer.batches, "make", broken)
     first = trainer.loader.step(1).micro_batches[0].items[0].record
-    with pytest.raises(loop.NotFinite, match=trainer.dataset.records[first].name):
-        next(steps)
+    with pytest.raises(stepping.NotFinite, match=trainer.dataset.records[first].name):
+        next(taken)
     assert all(torch.equal(before[name], p) for name, p in trainer.trainables.items())
     assert all(p.grad is None for p in trainer.trainables.values())
 
@@ -93,7 +94,7 @@ def test_gradients_of_nothing_are_told_once():
     trainer = SimpleNamespace(optimizer=optimizer, num_overflows=0, total_steps=100)
     recipe = Recipe.preset("critters")
     run = SimpleNamespace(trainer=trainer, num_still=0, step=3, recipe=recipe)
-    dead = loop.StepResult(loss=1.0, gradient_norm=0.0, overflowed=False, num_samples=2)
+    dead = stepping.StepResult(loss=1.0, gradient_norm=0.0, overflowed=False, num_samples=2)
     warned = [event for _ in range(50) for event in moments.watch(run, dead)]
     assert [event.id for event in warned] == ["not-training"]
     assert "every gradient was zero for 20 steps" in warned[0].message
@@ -103,7 +104,7 @@ def test_v_prediction_trains_towards_velocity(tiny_sd2, photos, tmp_path):
     trainer = assembled(tiny_recipe(tiny_sd2, photos, tmp_path))
     step = trainer.loader.step(0)
     batch = trainer.batches.make(step.micro_batches[0], step=0)
-    scheduler = DDPMScheduler.from_config(trainer.family.scheduler_config)
+    scheduler = DDPMScheduler.from_config(trainer.family.loaded.scheduler_config)
     assert scheduler.config.prediction_type == "v_prediction"
     noise = torch.randn(batch.latents.shape, generator=seeds.generator(0, "noise", batch.index))
     draws = seeds.generator(0, "timesteps", batch.index)
@@ -112,6 +113,6 @@ def test_v_prediction_trains_towards_velocity(tiny_sd2, photos, tmp_path):
     target = scheduler.get_velocity(batch.latents, noise, timesteps)
     with torch.no_grad():
         predicted = trainer.family.unet(noisy, timesteps, batch.text["hidden"]).sample
-        losses = loop.batch_losses(trainer, batch)
+        losses = stepping.batch_losses(trainer, batch)
     expected = (predicted - target).square().mean(dim=(1, 2, 3))
     torch.testing.assert_close(losses.weighted, expected, rtol=1e-5, atol=1e-6)

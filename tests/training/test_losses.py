@@ -10,7 +10,7 @@ from PIL import Image
 from tiny_recipes import SIZES, assembled, tiny_recipe, write_photos
 
 from workbench.diffusion.losses import mask_weights
-from workbench.training import loop
+from workbench.training import step as stepping
 from workbench.training.run import Run
 
 
@@ -109,10 +109,10 @@ def test_masks_reach_the_step_cut_and_mirrored_as_their_pictures(tiny_sd, masked
 def test_a_masked_step_is_the_masked_mean(tiny_sd, masked, tmp_path):
     trainer = assembled(tiny_recipe(tiny_sd, masked, tmp_path / "runs", "training.batch_size=3"))
     _, batch = next(pair for pair in batches(trainer) if pair[1].mask is not None)
-    asked = loop.question(trainer, batch)
+    asked = stepping.question(trainer, batch)
     with torch.no_grad():
-        found = loop.batch_losses(trainer, batch)
-        predicted = trainer.model(asked.noisy, asked.timesteps, batch)
+        found = stepping.batch_losses(trainer, batch)
+        predicted = trainer.model(asked.noisy, asked.level, batch)
     shares = [trainer.dataset.mask(record) for record in batch.records]
     whole = torch.ones(batch.latents.shape[-2:])
     stacked = torch.stack([whole if share is None else share for share in shares])[:, None]
@@ -143,7 +143,7 @@ def test_a_prior_counts_by_its_weight(tiny_sd, photos, tmp_path):
             assert caption == "disc" if one else caption.startswith("zib, ")
         kinds |= set(is_prior)
         with torch.no_grad():
-            found = loop.batch_losses(trainer, batch)
+            found = stepping.batch_losses(trainer, batch)
         torch.testing.assert_close(found.weighted, found.plain * batch.weights)
     assert kinds == {True, False}
     assert not {*trainer.stable_loss.records["train"]} & trainer.dataset.priors

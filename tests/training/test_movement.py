@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 from tiny_recipes import assembled
+from tiny_recipes import steps as steps_of
 from torch import nn
 
-from workbench.training import loop, movement
+from workbench.training import movement
 from workbench.training.movement import Movement, block_of
 
 
@@ -15,7 +16,7 @@ def trained(recipe, *overrides: str, steps: int = 2):
     """A trainer some steps on, the last of them watched."""
     trainer = assembled(recipe(*overrides))
     moves = Movement(trainer)
-    taken = loop.steps(trainer, 0)
+    taken = steps_of(trainer)
     for number in range(steps):
         if number == steps - 1:
             moves.watch()

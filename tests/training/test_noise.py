@@ -9,7 +9,8 @@ from tiny_recipes import assembled
 from workbench import seeds
 from workbench.diffusion import noise, weighting
 from workbench.settings import SettingsError
-from workbench.training import loop, saving
+from workbench.training import saving
+from workbench.training import step as stepping
 
 
 def first_batch(trainer):
@@ -20,11 +21,11 @@ def first_batch(trainer):
 def test_input_perturbation_goes_in_and_is_not_asked_for(recipe) -> None:
     trainer = assembled(recipe("noise.kind=input_perturbation", "noise.gamma=0.5"))
     batch = first_batch(trainer)
-    asked = loop.question(trainer, batch)
+    asked = stepping.question(trainer, batch)
     generator = seeds.generator(0, "noise", batch.index, 0)
     pair = noise.InputPerturbation(gamma=0.5).pair(batch.latents, generator)
     assert torch.equal(asked.target, pair.target)
-    a = trainer.alphas_cumprod[asked.timesteps][:, None, None, None]
+    a = trainer.family.process.alphas[asked.level][:, None, None, None]
     expected = a.sqrt() * batch.latents + (1 - a).sqrt() * pair.input
     assert torch.allclose(asked.noisy, expected, atol=1e-5)
     found = saving.describe(trainer, step=0)
@@ -43,15 +44,15 @@ def test_zero_terminal_snr_trains_at_its_end(recipe) -> None:
         )
     )
     batch = first_batch(trainer)
-    asked = loop.question(trainer, batch)
+    asked = stepping.question(trainer, batch)
     # Nothing of the picture goes in, and all that is asked for is the picture.
-    assert trainer.alphas_cumprod[-1] == 0
+    assert trainer.family.process.alphas[-1] == 0
     drawn = noise.Offset(strength=0.1).draw(
         batch.latents, seeds.generator(0, "noise", batch.index, 0)
     )
     assert torch.equal(asked.noisy, drawn)
     assert torch.equal(asked.target, -batch.latents)
-    assert loop.batch_losses(trainer, batch).weighted.isfinite().all()
+    assert stepping.batch_losses(trainer, batch).weighted.isfinite().all()
     found = saving.describe(trainer, step=0)
     assert found["ss_zero_terminal_snr"] == "True"
     assert found["ss_noise_offset"] == "0.1"

@@ -10,7 +10,7 @@ from typer import Exit
 from workbench import store
 from workbench.commands.preflight import show_preflight
 from workbench.data.dataset import index
-from workbench.training import loop, trial
+from workbench.training import trial
 from workbench.training.preflight import Preflight, preflight
 from workbench.training.trial import Load, Trial, heaviest
 
@@ -62,14 +62,14 @@ def test_a_recipe_is_measured_and_nothing_is_left(recipe, tmp_path, monkeypatch)
 
 
 def test_memory_that_runs_out_is_answered_with_what_fits(recipe, monkeypatch, capsys):
-    step = loop.train_step
+    step = trial.train_step
 
     def small_device(trainer, which):
         if trainer.recipe.training.batch_size > 1:
             raise torch.OutOfMemoryError("full")
         return step(trainer, which)
 
-    monkeypatch.setattr(trial.loop, "train_step", small_device)
+    monkeypatch.setattr(trial, "train_step", small_device)
     chosen = recipe("training.batch_size=4", "sampling.prompts=[]")
     with pytest.raises(Exit) as end:
         show_preflight(chosen)

@@ -1,9 +1,9 @@
 """What is shown of a run before it begins is what the run then trains on, number for number."""
 
 import torch
-from tiny_recipes import assembled
+from tiny_recipes import assembled, steps
 
-from workbench.training import loop
+from workbench.training import step as stepping
 from workbench.training.preview import pictures, previews
 
 NUM_STEPS = 5
@@ -28,15 +28,15 @@ def trained(recipe, monkeypatch):
     """What the model is given, and the weights of the losses, while a run trains."""
     trainer, seen, weights = assembled(recipe), [], []
     trainer.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
-    compare = loop.batch_losses
+    compare = stepping.batch_losses
 
     def watched(trainer, batch):
         found = compare(trainer, batch)
         weights.append((found.weighted / found.plain).detach())
         return found
 
-    monkeypatch.setattr(loop, "batch_losses", watched)
-    for _ in zip(range(NUM_STEPS), loop.steps(trainer, 0), strict=False):
+    monkeypatch.setattr(stepping, "batch_losses", watched)
+    for _ in zip(range(NUM_STEPS), steps(trainer), strict=False):
         pass
     return seen, weights
 
@@ -50,7 +50,7 @@ def test_batch_k_shown_is_batch_k_trained(recipe, monkeypatch):
     for preview, (noisy, timesteps, batch), weight in zip(shown, seen, weights, strict=True):
         assert torch.equal(preview.batch.latents, batch.latents)
         assert torch.equal(preview.asked.noisy, noisy)
-        assert torch.equal(preview.asked.timesteps, timesteps)
+        assert torch.equal(preview.asked.level, timesteps)
         assert preview.batch.captions == batch.captions
         assert preview.batch.sizes == batch.sizes
         assert torch.equal(preview.batch.text["hidden"], batch.text["hidden"])

@@ -12,7 +12,7 @@ from tiny_recipes import tiny_recipe, write_photos
 from workbench import cli
 from workbench.data import dataset as data
 from workbench.data.dataset import DataSettings
-from workbench.models import family as models
+from workbench.models import loading as models
 from workbench.records.sampling import sample
 from workbench.settings import SettingsError
 from workbench.training.prior import PriorSettings, make_prior, prior_prompts

@@ -14,14 +14,15 @@ from workbench.records import log
 SCRIPT = """
 import sys, pathlib
 from workbench.recipe import Recipe
-from workbench.training import loop
+from workbench.training import step
 from workbench.training.run import Run
 run = Run(Recipe.load(sys.argv[1]), pathlib.Path(sys.argv[2]))
-told, bare = [], loop.corrupt
-def spy(latents, noise, *rest, **named):
-    told.append(float(noise.double().sum()))
-    return bare(latents, noise, *rest, **named)
-loop.corrupt = spy
+told, bare = [], step.question
+def spy(trainer, batch):
+    asked = bare(trainer, batch)
+    told.append(float(asked.target.double().sum()))  # of epsilon the noise itself
+    return asked
+step.question = spy
 kinds = [event.event for event in run.train()]
 trainer = run.trainer
 total = sum(float(p.double().sum()) for p in trainer.trainables.values())

@@ -133,7 +133,8 @@ def test_schedule_free_is_saved_as_its_average_however_often_it_is_looked_at(rec
     run.observers = []
     list(run.train())
     assert same_tensors(file, run.final_lora)
-    assert parity.verify(run.folder).passed
+    proof = parity.verify(run.folder)
+    assert proof.passed, proof.findings
     trainer = run.trainer
     with trainer.showing():
         shown = trainer.adapter.state()

@@ -58,7 +58,7 @@ def test_the_file_holds_the_moving_average(recipe):
         shown = {name: layer.delta() for name, layer in trainer.adapter.layers().items()}
     raw = {name: layer.delta() for name, layer in trainer.adapter.layers().items()}
     stored = {name: layer.delta() for name, layer in read(run.final_lora).layers.items()}
-    naming = {trainer.family.kohya_name(*name.split(".", 1)): name for name in shown}
+    naming = {trainer.family.file_name(*name.split(".", 1)): name for name in shown}
     assert all(torch.equal(stored[key], shown[name]) for key, name in naming.items())
     assert not all(torch.equal(stored[key], raw[name]) for key, name in naming.items())
 

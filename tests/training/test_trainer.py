@@ -7,7 +7,7 @@ import torch
 from tiny_recipes import assembled, tiny_recipe
 
 from workbench.records.sampling import evaluating
-from workbench.training import loop
+from workbench.training import step as stepping
 
 
 @pytest.mark.parametrize(("base", "unused"), [("tiny_sd", False), ("tiny_sdxl", True)])
@@ -17,7 +17,7 @@ def test_processes_expect_the_gradients_that_there_are(request, photos, tmp_path
     trainer = assembled(tiny_recipe(folder, photos, tmp_path, "adapter.text_encoder=true"))
     assert trainer.accelerator.ddp_handler.find_unused_parameters is unused
     batch = trainer.batches.make(trainer.loader.step(0).micro_batches[0], step=0)
-    loop.batch_losses(trainer, batch).weighted.sum().backward()
+    stepping.batch_losses(trainer, batch).weighted.sum().backward()
     assert any(p.grad is None for p in trainer.trainables.values()) is unused
 
 

@@ -1,7 +1,7 @@
 """An adapter on a model: what learns, how strongly it acts, and how it is kept."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,6 +34,19 @@ class AttachedAdapter(Protocol):
         ...
 
     @property
+    def keeps_base(self) -> bool:
+        """Whether the model can be its base again."""
+        ...
+
+    def owned(self) -> Iterator[Tensor]:
+        """Tensors that stand in the model but are the adapter's own."""
+        ...
+
+    def lifted(self) -> AbstractContextManager[None]:
+        """Context in which the adapter is off the model, so that another can be put on it."""
+        ...
+
+    @property
     def rate_factors(self) -> dict[str, float]:
         """Factor on the learning rate of those groups for which it is not 1."""
         ...
@@ -50,7 +63,7 @@ class AttachedAdapter(Protocol):
         """Numbers of the last step that are worth a curve."""
         ...
 
-    def strength(self, strength: float) -> Any:
+    def strength(self, strength: float) -> AbstractContextManager[None]:
         """Context in which the model is W + strength (W' - W); 0 is the base bit for bit."""
         ...
 
@@ -138,6 +151,24 @@ class AttachedNetwork:
             return None
         base = wrapped.get_base_layer()(*args)
         return base + self._strength * (output - base)
+
+    keeps_base = True
+
+    def owned(self) -> Iterator[Tensor]:
+        """See `AttachedAdapter`."""
+        return iter(self._kept().values())
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """See `AttachedAdapter`: the model's own layers are back in place meanwhile."""
+        configs = {part: module.peft_config for part, module in self.modules.items()}
+        self._put_back(lambda wrapped: wrapped.get_base_layer())
+        try:
+            yield
+        finally:
+            self._put_back(lambda wrapped: wrapped)
+            for part, module in self.modules.items():
+                module.peft_config = configs[part]  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
     def rate_factors(self) -> dict[str, float]:
@@ -304,13 +335,18 @@ class AttachedNetwork:
 
     def detach(self) -> None:
         """Take the adapter off: the model has its own layers again, frozen."""
+        self._put_back(lambda wrapped: wrapped.get_base_layer())
+        self._layers.clear()
+
+    def _put_back(self, chosen: Callable[[Any], nn.Module]) -> None:
+        """Set what stands at each adapted layer's place, and forget peft's configurations."""
         for name, (wrapped, _) in self._layers.items():
             part, path = name.split(".", 1)
             parent, _, child = path.rpartition(".")
-            setattr(self.modules[part].get_submodule(parent), child, wrapped.get_base_layer())
+            setattr(self.modules[part].get_submodule(parent), child, chosen(wrapped))
         for module in self.modules.values():
-            del module.peft_config
-        self._layers.clear()
+            if hasattr(module, "peft_config"):
+                del module.peft_config
 
 
 def take(params: Mapping[str, nn.Parameter], state: Mapping[str, Tensor]) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from workbench.adapters.kohya import NameOf
 from workbench.adapters.layers import Layer, adaptable
+from workbench.adapters.naming import is_encoder
 from workbench.adapters.parse import layers_of, other_method
 from workbench.adapters.peft_format import read_configs, with_parts
 from workbench.store import FileRefused, load_tensors, read_header
@@ -114,8 +115,8 @@ def _spellings(part: str, path: str, name_of: NameOf) -> set[str]:
     """Names that programs give a module: kohya's, diffusers' with underscores, PEFT's."""
     # transformers 5 dropped the level text_model from one of its classes; files have it or not.
     bare = path.removeprefix("text_model.")
-    paths = {path} if part == "unet" else {bare, f"text_model.{bare}"}
+    paths = {bare, f"text_model.{bare}"} if is_encoder(part) else {path}
     underscored = f"lora_{part}_{path}".replace(".", "_")
     names = {name_of(part, path), underscored, *(f"{part}.{p}" for p in paths)}
     # The prefix that LyCORIS takes where kohya's trainer does not choose it.
-    return names | {f"lycoris_{path}".replace(".", "_")} if part == "unet" else names
+    return names if is_encoder(part) else names | {f"lycoris_{path}".replace(".", "_")}

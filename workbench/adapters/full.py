@@ -1,7 +1,7 @@
 """Full fine-tuning: every weight of a part learns; also how a model is trained from scratch."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,15 +10,14 @@ from torch import Tensor, nn
 
 from workbench.adapters.attached import check_fit, take
 from workbench.adapters.kohya import NameOf, write_hashed
+from workbench.adapters.naming import is_encoder
 from workbench.adapters.networks import Targets
 from workbench.settings import Settings, setting
 from workbench.store import FileRefused, load_tensors, write_text
 
-_WEIGHTS = {"unet": "diffusion_pytorch_model.safetensors"}  # of text encoders: model.safetensors
-
 
 class Full(Settings):
-    """All weights of the U-Net, and if wanted of the text encoders, learn in fp32."""
+    """All weights of the denoiser, and if wanted of the text encoders, learn in fp32."""
 
     kind: Literal["full"] = "full"
     text_encoder: bool = setting(False, basic=True, help="train the text encoders too")
@@ -39,7 +38,7 @@ class Full(Settings):
         """Let all weights learn.
 
         Args:
-            parts: part to model: "unet", "text_encoder", "text_encoder_2".
+            parts: part to model: the denoiser, then the text encoders.
             targets: not used, there is nothing to choose.
             generator: not used, nothing is drawn.
             name_of: not used, nothing is read.
@@ -54,9 +53,9 @@ class Full(Settings):
         Args:
             parts: all that the model has.
         Returns:
-            "unet", and if wanted the text encoders.
+            The denoiser, and if wanted the text encoders.
         """
-        return [part for part in parts if part == "unet" or self.text_encoder]
+        return [part for part in parts if self.text_encoder or not is_encoder(part)]
 
 
 class AttachedFull:
@@ -79,6 +78,11 @@ class AttachedFull:
         self.modules = {part: parts[part] for part in settings.parts(parts)}
         for module in parts.values():
             module.requires_grad_(False)
+        self._dtypes = {
+            f"{part}.{name}": p.dtype
+            for part, module in self.modules.items()
+            for name, p in module.named_parameters()
+        }
         self.trainables = {
             f"{part}.{name}": p
             for part, module in self.modules.items()
@@ -89,6 +93,23 @@ class AttachedFull:
         self._start = self.state() if settings.keep_start else None
         self._trained: dict[str, Tensor] = {}  # while another strength than 1 is set
         self._strength = 1.0
+
+    @property
+    def keeps_base(self) -> bool:
+        """Whether the first weights are kept."""
+        return self._start is not None
+
+    def owned(self) -> Iterator[Tensor]:
+        """None: the weights that learn are the model's own."""
+        return iter(())
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """See `AttachedAdapter`; without first weights the trained ones stay where they are."""
+        with nullcontext() if self._start is None else self.strength(0):
+            yield
+        for p in self.trainables.values():
+            p.requires_grad_()
 
     @property
     def rate_factors(self) -> dict[str, float]:
@@ -128,10 +149,11 @@ class AttachedFull:
             return
         start = self._first_weights()
         if not self._trained:
-            self._trained = {name: p.detach().clone() for name, p in self.trainables.items()}
+            self._trained = {name: p.data for name, p in self.trainables.items()}
         for name, p in self.trainables.items():
             first, trained = start[name].to(p.device), self._trained[name]
-            p.copy_(trained if strength == 1 else first + strength * (trained - first))
+            # Not copied: weights that learn in bfloat16 cannot hold the base's.
+            p.data = trained if strength == 1 else first + strength * (trained - first)
         self._strength = strength
         if strength == 1:
             self._trained = {}
@@ -181,7 +203,7 @@ class AttachedFull:
             dtype: type of the weights in the files.
             metadata: string pairs for the files' headers.
         Returns:
-            The folder, with <part>/config.json and <part>/*.safetensors in it.
+            The folder, with <part>/*.safetensors in it, and <part>/config.json where it has one.
         """
         folder = Path(path).with_suffix("")
         for part, module in self.modules.items():
@@ -189,9 +211,10 @@ class AttachedFull:
                 name: t.detach().to("cpu", dtype if t.is_floating_point() else t.dtype)
                 for name, t in module.state_dict().items()
             }
-            weights = folder / part / _WEIGHTS.get(part, "model.safetensors")
+            weights = _weights_file(folder, part)
             write_hashed(weights, tensors, {"format": "pt", **metadata})
-            write_text(folder / part / "config.json", _config(module))
+            if (config := _config(module)) is not None:
+                write_text(folder / part / "config.json", config)
         return folder
 
     def detach(self) -> None:
@@ -200,8 +223,9 @@ class AttachedFull:
         Raises:
             ValueError: the first weights were not kept.
         """
-        take(self.trainables, self._first_weights())
-        for p in self.trainables.values():
+        start = self._first_weights()
+        for name, p in self.trainables.items():
+            p.data = start[name].to(p.device, self._dtypes[name])
             p.requires_grad_(False)
 
 
@@ -216,14 +240,14 @@ def attach_folder(folder: Path, parts: Mapping[str, nn.Module]) -> AttachedFull:
     Raises:
         FileRefused: no such weights, or they do not fit; the model is as it was.
     """
-    files = {part: folder / part / _WEIGHTS.get(part, "model.safetensors") for part in parts}
+    files = {part: _weights_file(folder, part) for part in parts}
     state = {
         f"{part}.{name}": tensor
         for part, file in files.items()
         if file.exists()
         for name, tensor in load_tensors(file).items()
     }
-    settings = Full(text_encoder=any(not name.startswith("unet.") for name in state))
+    settings = Full(text_encoder=any(map(is_encoder, state)))
     wanted = {
         f"{part}.{name}": p
         for part in settings.parts(parts)
@@ -238,7 +262,13 @@ def attach_folder(folder: Path, parts: Mapping[str, nn.Module]) -> AttachedFull:
     return adapter
 
 
-def _config(module: Any) -> str:
+def _weights_file(folder: Path, part: str) -> Path:
+    """Where diffusers looks for a part's weights."""
+    stem = "model" if is_encoder(part) else "diffusion_pytorch_model"
+    return folder / part / f"{stem}.safetensors"
+
+
+def _config(module: Any) -> str | None:
     """The config.json of a diffusers model (on the model) or a transformers one (on its config)."""
-    owner = module if hasattr(module, "to_json_string") else module.config
-    return owner.to_json_string()
+    owner = module if hasattr(module, "to_json_string") else getattr(module, "config", None)
+    return owner.to_json_string() if owner is not None else None

@@ -20,6 +20,17 @@ _SDXL = re.compile(
 )
 
 
+def is_encoder(name: str) -> bool:
+    """Whether a part, or something inside it, is a text encoder's; all else is the denoiser's.
+
+    Args:
+        name: "text_encoder", "unet.mid_block" and the like.
+    Returns:
+        True for text encoders.
+    """
+    return name.startswith("text_encoder")
+
+
 def is_sdxl(name: str) -> bool:
     """Whether a layer's name, in either format, can only be one of SDXL.
 

@@ -12,6 +12,7 @@ from workbench.adapters.attached import AttachedNetwork
 from workbench.adapters.files import read, resolve
 from workbench.adapters.kohya import NameOf
 from workbench.adapters.layers import Layer, adaptable
+from workbench.adapters.naming import is_encoder
 from workbench.adapters.starting import continued
 from workbench.settings import Settings, SettingsError, setting
 
@@ -110,7 +111,7 @@ class NetworkSettings(Settings):
         """Put an adapter on the model and freeze everything else.
 
         Args:
-            parts: part to model: "unet", "text_encoder", "text_encoder_2".
+            parts: part to model: the denoiser, then the text encoders.
             targets: part to group to the path endings of its layers.
             generator: draws the first values, on the CPU, so that every device starts the same.
             name_of: (part, path) to a layer's name in kohya's format; `start_from` needs it.
@@ -160,7 +161,7 @@ class NetworkSettings(Settings):
         block = self.block(name)
         if block is not None and block.rank is not None:
             return block.rank
-        if not name.startswith("unet."):
+        if is_encoder(name):
             return self.text_encoder_rank or self.rank
         wide = weight.dim() == 4 and weight[0, 0].numel() > 1
         return (self.conv_rank if wide else None) or self.rank
@@ -209,7 +210,7 @@ class NetworkSettings(Settings):
             )
         names: list[str] = []
         for part, module in parts.items():
-            if part != "unet" and not self.text_encoder:
+            if is_encoder(part) and not self.text_encoder:
                 continue
             found = dict(self._fitting(part, module, targets))
             if not found:
@@ -226,7 +227,7 @@ class NetworkSettings(Settings):
     ) -> Iterator[tuple[str, nn.Module]]:
         suffixes = [s for g in self.groups for s in targets.get(part, {}).get(g, ())]
         for path, layer in adaptable(module):
-            if any(f".{path}".endswith(f".{suffix}") for suffix in suffixes):
+            if any(_is_target(path, suffix) for suffix in suffixes):
                 yield path, layer
 
     def _check_blocks(self, names: list[str]) -> None:
@@ -238,6 +239,11 @@ class NetworkSettings(Settings):
                     f"adapter.blocks: {block.match!r} fits no layer that learns; they are in "
                     f"{', '.join(shown)}"
                 )
+
+
+def _is_target(path: str, target: str) -> bool:
+    """Whether a path ends as a target says, or, where that holds a `*`, fits it as a whole."""
+    return fnmatchcase(path, target) if "*" in target else f".{path}".endswith(f".{target}")
 
 
 def fp32(value: float) -> float:

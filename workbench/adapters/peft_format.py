@@ -12,9 +12,10 @@ from torch import Tensor
 
 from workbench.adapters.decompose import of_outputs
 from workbench.adapters.layers import Kronecker, Layer, LowRank, factors
+from workbench.adapters.naming import is_encoder
 from workbench.store import FileRefused, read_json
 
-PARTS = ("unet", "text_encoder", "text_encoder_2")
+PARTS = ("unet", "transformer", "prior", "text_encoder", "text_encoder_2")
 PACKED = "lora_adapter_metadata"
 _KERNELS = (1, 4, 9, 16, 25, 49)
 Configs = Mapping[str, Mapping[str, Any]]  # part to PEFT configuration; "" is for all parts
@@ -60,7 +61,7 @@ def with_parts(layers: Mapping[str, Layer], configs: Configs, *, path: Path) -> 
     renamed: dict[str, Layer] = {}
     for name, layer in layers.items():
         full = name.removeprefix("base_model.model.")
-        if full.partition(".")[0] not in PARTS:
+        if full.partition(".")[0] not in {*PARTS, *configs} - {""}:
             full = f"unet.{full}"
         part, _, module = full.partition(".")
         config = configs.get(part, configs.get("", {}))
@@ -86,7 +87,7 @@ def to_peft(layers: Mapping[tuple[str, str], Layer]) -> tuple[dict[str, Tensor],
         # transformers 5 dropped text_model from one class: files keep it, patterns fit both.
         own = {path.removeprefix("text_model."): x for (p, path), x in layers.items() if p == part}
         packed |= {f"{part}.{key}": value for key, value in _config(own, part).items()}
-        prefix = part if part == "unet" else f"{part}.text_model"
+        prefix = f"{part}.text_model" if is_encoder(part) else part
         for path, layer in own.items():
             stored = layer.folded() if isinstance(layer, Kronecker) else layer
             suffix = ".weight" if isinstance(layer, LowRank) else ""

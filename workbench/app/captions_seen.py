@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from workbench.models.base import BaseSettings
 
 NUM_SHOWN, NUM_DRAWS = 8, 200
-MAX_TOKENS = 75
 # What is changed most; the others are folded away.
 FIRST = ("shuffle", "tag_dropout", "keep_tokens", "caption_dropout")
 
@@ -127,11 +126,14 @@ def counted(recipe: Recipe, dataset: "Dataset", index: int) -> str:
         HTML; a remark where the base's tokenizer is not known.
     """
     base: Any = recipe.base  # frozen, so it can be a key
-    count, how = token_counter(base)
+    count, limit, how = token_counter(base)
     number = count(dataset.plain_caption(index))
-    said = text("captions_tokens", number=number, limit=MAX_TOKENS) + (f" {how}" if how else "")
-    share, tone = min(1.0, number / MAX_TOKENS), "bad" if number > MAX_TOKENS else "good"
-    cut = f" {text('captions_tokens_cut', count=number - MAX_TOKENS)}" * (number > MAX_TOKENS)
+    if limit is None:
+        said = text("captions_tokens_free", number=number) + (f" {how}" if how else "")
+        return f'<div class="tokens good"><span>{html.escape(said)}</span></div>'
+    said = text("captions_tokens", number=number, limit=limit) + (f" {how}" if how else "")
+    share, tone = min(1.0, number / limit), "bad" if number > limit else "good"
+    cut = f" {text('captions_tokens_cut', count=number - limit)}" * (number > limit)
     return (
         f'<div class="tokens {tone}"><div class="meter"><i style="width:{100 * share:.0f}%"></i>'
         f"</div><span>{html.escape(said + cut)}</span></div>"
@@ -139,27 +141,29 @@ def counted(recipe: Recipe, dataset: "Dataset", index: int) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def token_counter(base: "BaseSettings") -> "tuple[Callable[[str], int], str]":
+def token_counter(base: "BaseSettings") -> "tuple[Callable[[str], int], int | None, str]":
     """Find what cuts captions into tokens for a base model; nothing is downloaded for it.
 
     Args:
         base: the base model.
     Returns:
-        A function from a text to its tokens, and a remark where it stands in for another.
+        A function from a text to its tokens, how many are read at most (None: all), and a remark
+        where another base's stands in.
     """
     from pathlib import Path
 
-    from workbench.models.clip import clip_tokenizer
-    from workbench.models.parts import load_tokenizers
-    from workbench.models.source import REPOSITORY, locate
+    from workbench.models import loading as models
+    from workbench.models.clip import MAX_TOKENS, clip_tokenizer, counter
+    from workbench.models.source import REPOSITORY
 
     remote = REPOSITORY.fullmatch(base.path) and not Path(base.path).expanduser().exists()
-    tokenizer, how = None, ""
+    how = ""
     with loading():
         if not remote:
             try:
-                tokenizer = load_tokenizers(locate(base))[0]
+                source = models.locate(base)
+                family = models.module(source.family)
+                return family.tokens(source), family.describe(source, base).max_tokens, ""
             except MISTAKES:
                 how = text("captions_tokens_guess")
-        tokenizer = tokenizer or clip_tokenizer()
-    return lambda words: len(tokenizer(words, verbose=False).input_ids) - 2, how
+        return counter(clip_tokenizer()), MAX_TOKENS, how

@@ -97,7 +97,8 @@ def _list(desk: Desk) -> Any:
 @functools.lru_cache(maxsize=8)
 def _about(base: "BaseSettings", stamp: int) -> str:
     """What the recipe starts from, from headers and configs alone."""
-    from workbench.models.source import REPOSITORY, locate
+    from workbench.models.loading import locate
+    from workbench.models.source import REPOSITORY
 
     path = Path(base.path).expanduser()
     if base.path != "critters" and not path.exists() and REPOSITORY.fullmatch(base.path):
@@ -106,8 +107,7 @@ def _about(base: "BaseSettings", stamp: int) -> str:
         source = locate(base)
     except MISTAKES as error:
         return mistake(str(error))
-    version = "critters" if base.path == "critters" else source.version
-    kind = text(f"data_kind_{version}")
+    kind = text("data_kind_critters") if base.path == "critters" else source.title
     return _facts({"data_model_now": path.name, "data_model_kind": kind})
 
 

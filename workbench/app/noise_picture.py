@@ -13,6 +13,7 @@ from workbench.app.form import form
 from workbench.app.noise_study import named, scene, uri
 from workbench.app.words import label, text
 from workbench.plots.timesteps import emphasis, signal
+from workbench.process import grid
 from workbench.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def _weigh(recipe: Recipe, base: Any, weighed: Any) -> tuple[Any, Any, Any, Any]
     if now == weighed:
         return tuple(gr.skip() for _ in range(4))  # type: ignore[return-value]
     found = _objective(recipe, base)
-    drawn = emphasis(density=found.density.tolist(), weights=found.weights.tolist())
+    weights = found.weights(grid(found.process)).tolist()
+    drawn = emphasis(density=found.density.tolist(), weights=weights)
     foreign = recipe.base.path != CRITTERS and recipe.base != base
     said = text("noise_foreign", base=recipe.base.path) if foreign else ""
     return drawn, gr.Row(visible=foreign), said, now
@@ -110,11 +112,6 @@ def _weigh(recipe: Recipe, base: Any, weighed: Any) -> tuple[Any, Any, Any, Any]
 def _objective(recipe: Recipe, base: Any) -> "Objective":
     from workbench.diffusion.objective import Objective
 
-    family = scene(base).family
     return Objective(
-        recipe.loss,
-        recipe.weighting,
-        recipe.timesteps,
-        alphas_cumprod=family.alphas_cumprod,
-        prediction=family.prediction_type,
+        recipe.loss, recipe.weighting, recipe.timesteps, process=scene(base).family.process
     )

@@ -59,7 +59,8 @@ def convert(
     """
     from workbench.adapters import formats, reduce
     from workbench.evaluation.loading import recorded_recipe
-    from workbench.models import family as models
+    from workbench.models import loading as models
+    from workbench.models.base import BaseSettings
     from workbench.settings import SettingsError
 
     if out.exists():
@@ -70,9 +71,9 @@ def convert(
             raise SettingsError(f"{path} does not say which base it is for; name it with --base")
         formats.convert(path, out, to=to)
     else:
-        chosen = recipe.base if recipe is not None else models.BaseSettings(path=str(base))
+        chosen = recipe.base if recipe is not None else BaseSettings(path=str(base))
         family = models.load(chosen)
-        names = {"parts": family.parts, "name_of": family.kohya_name}
+        names = {"parts": family.parts, "name_of": family.file_name}
         if rank is None:
             formats.convert(path, out, to=to, **names)
         else:
@@ -98,10 +99,10 @@ def merge(
     trained = loading.open_lora(path, base=base)
     trained.adapter.detach()
     family = trained.family
-    merged = merging.merge(family.parts, path, strength, name_of=family.kohya_name)
+    merged = merging.merge(family.parts, path, strength, name_of=family.file_name)
     if merged.note:
         say(merged.note, style="yellow")
-    family.pipeline().save_pretrained(out)
+    family.save(out)
     say(str(out))
 
 

@@ -39,7 +39,8 @@ def sample(
     out: Annotated[Path, typer.Option(help="folder for the pictures.")] = Path("samples"),
 ) -> None:
     """Draw pictures. Settings are those of `sampling` in a recipe, for example steps=30."""
-    from workbench.models import family as models
+    from workbench.models import loading as models
+    from workbench.models.base import BaseSettings
     from workbench.records.sampling import SampleSettings, save_pictures, stream
     from workbench.settings import SettingsError, override
 
@@ -47,7 +48,7 @@ def sample(
         # The first word is a setting, and the base alone draws.
         trained, settings = None, [str(trained), *(settings or [])]
     if trained is None:
-        model = models.load(models.BaseSettings(path=base or "critters"), device=_device())
+        model = models.load(BaseSettings(path=base or "critters"), device=_device())
         prompts, how, acting = (), SampleSettings(), nullcontext()
     else:
         opened = open_trained(trained, base)

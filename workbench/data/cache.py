@@ -29,6 +29,7 @@ __all__ = ["CacheSettings", "LatentCache", "LatentNotFinite", "TextCache"]
 VERSION = "1"  # part of every key: raise it when pixels or storage change
 ITEMS_PER_SHARD = 512  # what an interrupted build can lose
 BYTES_PER_SHARD = 256 << 20
+Encode = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 LOOKAHEAD = 2  # batches decoded while one is encoded
 
 
@@ -148,14 +149,15 @@ class LatentCache:
 
     def build(
         self,
-        encode: Callable[[Tensor], tuple[Tensor, Tensor]],
+        encode: Encode,
         *,
         indices: Iterable[int] | None = None,
     ) -> Iterator[tuple[int, int]]:
         """Encode what is missing, `vae_batch_size` pictures of one bucket at once.
 
         Args:
-            encode: pixels (B, 3, H, W) in [-1, 1] to mean and standard deviation (B, C, h, w).
+            encode: pixels (B, 3, H, W) in [-1, 1] to mean and standard deviation (B, C, h, w); no
+                deviation where the encoder gives one answer.
             indices: of the pictures; all when left out.
         Yields:
             Pictures done and in total, at the start and after every batch.
@@ -196,14 +198,14 @@ class LatentCache:
                 for future in waiting:
                     future.cancel()
 
-    def read(self, index: int, flipped: bool = False) -> tuple[Tensor, Tensor]:
+    def read(self, index: int, flipped: bool = False) -> tuple[Tensor, Tensor | None]:
         """Read one picture's latent distribution.
 
         Args:
             index: of its record.
             flipped: of the mirrored picture.
         Returns:
-            Mean and standard deviation, float32, (C, h, w).
+            Mean and standard deviation, float32, (C, h, w); None where there is no distribution.
         Raises:
             FileRefused: the stored latent is not finite; the picture is named.
         """
@@ -211,7 +213,8 @@ class LatentCache:
         if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
             path = self._shards.places[self._key(index, flipped)][0]
             raise LatentNotFinite(f"{self._label(index)}: its latent in {path} is NaN or infinite")
-        return tensors["mean"].float(), tensors["std"].float()
+        std = tensors.get("std")
+        return tensors["mean"].float(), None if std is None else std.float()
 
     def _key(self, index: int, flipped: bool) -> str:
         if index not in self._hashes:
@@ -248,18 +251,18 @@ class LatentCache:
         flips: tuple[bool, ...],
         *,
         pixels: Tensor,
-        encode: Callable[[Tensor], tuple[Tensor, Tensor]],
+        encode: Encode,
     ) -> None:
         for flipped in flips:
             with torch.no_grad():
                 encoded = encode(pixels.flip(-1) if flipped else pixels)
-            means, stds = (tensor.cpu() for tensor in encoded)  # one wait for the device each
-            for index, mean, std in zip(batch, means, stds, strict=True):
+            named = zip(("mean", "std"), encoded, strict=True)
+            moments = {name: one.cpu() for name, one in named if one is not None}  # one wait each
+            for row, index in enumerate(batch):
                 label = self._label(index)
-                parts = {"mean": mean, "std": std}
                 halves = {
-                    name: _finite(part, torch.float16, label=label, encoder="its latent")
-                    for name, part in parts.items()
+                    name: _finite(part[row], torch.float16, label=label, encoder="its latent")
+                    for name, part in moments.items()
                 }
                 self._shards.add(self._key(index, flipped), halves)
 
@@ -288,7 +291,7 @@ class TextCache:
     def build(
         self,
         captions: Iterable[str],
-        encode: Callable[[list[str]], Mapping[str, Tensor]],
+        encode: Callable[[list[str]], Sequence[Mapping[str, Tensor]]],
         *,
         batch_size: int = 16,
     ) -> Iterator[tuple[int, int]]:
@@ -296,7 +299,7 @@ class TextCache:
 
         Args:
             captions: texts; each distinct one is encoded once.
-            encode: B texts to named tensors (B, ...).
+            encode: B texts to B entries of named tensors.
             batch_size: texts encoded at once.
         Yields:
             Texts done and in total, at the start and after every batch.
@@ -312,13 +315,11 @@ class TextCache:
                 batch = missing[start : start + batch_size]
                 with torch.no_grad():
                     encoded = encode(batch)
-                for row, text in enumerate(batch):
+                for one, text in zip(encoded, batch, strict=True):
                     label = f"caption {text!r}"
                     rows = {
-                        name: _finite(
-                            tensor[row], tensor.dtype, label=label, encoder="its embedding"
-                        )
-                        for name, tensor in encoded.items()
+                        name: _finite(tensor, tensor.dtype, label=label, encoder="its embedding")
+                        for name, tensor in one.items()
                     }
                     self._shards.add(self._key(text), rows)
                 done += len(batch)

@@ -17,6 +17,7 @@ from workbench.data.augment import AugmentSettings, Look, fit, look, recolour
 from workbench.data.buckets import BucketSettings, Placement
 from workbench.data.cache import CacheSettings
 from workbench.data.captions import CaptionSettings, draw_caption, is_dropped, vary
+from workbench.data.inpainting import InpaintingSettings
 from workbench.data.joining import joined, nothing_usable, without_box
 from workbench.data.masks import Mask, MaskSettings
 from workbench.data.priors import balance, class_word, wordless
@@ -46,12 +47,12 @@ class DataSettings(Settings):
     buckets: BucketSettings = setting(BucketSettings(), help="sizes that pictures are trained at")
     augment: AugmentSettings = setting(AugmentSettings(), help="how pictures vary")
     masks: MaskSettings = setting(MaskSettings(), help="which part of each picture counts")
+    inpainting: InpaintingSettings | None = setting(
+        None, help="masks that a base for inpainting learns to fill; absent: the usual ones"
+    )
     cache: CacheSettings = setting(CacheSettings(), help="what is computed once and kept")
     holdout: float = setting(
-        0.1,
-        ge=0,
-        le=0.5,
-        help="share of pictures kept from training, to see overfitting; from 20 up",
+        0.1, ge=0, le=0.5, help="share kept from training, to see overfitting; from 20 pictures up"
     )
 
 

@@ -16,7 +16,7 @@ from workbench.settings import Settings, setting
 class Level(NamedTuple):
     """How noisy each sample is: what a threshold may follow."""
 
-    progress: Tensor  # t / T in [0, 1), (B,)
+    progress: Tensor  # t / T in [0, 1), or sigma of a flow, (B,)
     snr: Tensor  # signal-to-noise ratio, >= 0, (B,)
 
 

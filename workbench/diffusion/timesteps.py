@@ -1,4 +1,7 @@
-"""Which timesteps a training step looks at, and how well each range of them goes.
+"""Which levels of noise a training step looks at, and how well each range of them goes.
+
+Settings count in thousandths of the way from clean to noise, which are the timesteps of a discrete
+schedule and sigma times 1000 of a flow.
 
 A distribution is given by its quantile function, which turns even draws into its own, and by its
 inverse, which says how likely each timestep is: plots and weights need no sampling.
@@ -11,6 +14,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from workbench.process import THOUSAND, Process
 from workbench.settings import Settings, setting
 
 NUM_BINS = 10  # equal ranges of timesteps whose losses are told apart while training
@@ -33,33 +37,34 @@ class _Distribution(Settings):
             )
         return self
 
-    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Draw timesteps.
+    def draw(self, batch_size: int, generator: torch.Generator, process: Process) -> Tensor:
+        """Draw levels.
 
         Args:
             batch_size: number of samples, B.
             generator: CPU generator.
+            process: what is drawn from: timesteps of a discrete schedule, sigmas of a flow.
         Returns:
-            Timesteps (B,), int64, in [lowest, highest].
+            Levels (B,) in the range from `lowest` to `highest`.
         """
         uniform = torch.rand(batch_size, generator=generator)
         if self.stratified:  # one draw from each of B equal parts, in random order
             uniform = (uniform + torch.randperm(batch_size, generator=generator)) / batch_size
-        count = self.highest - self.lowest + 1
-        return self.lowest + (self.quantile(uniform) * count).long().clamp(max=count - 1)
+        return process.levels(self.lowest, self.highest, self.quantile(uniform))
 
-    def density(self, num_timesteps: int = 1000) -> Tensor:
-        """How likely each timestep is.
+    def density(self, num_levels: int = THOUSAND) -> Tensor:
+        """How likely each of evenly spread levels is.
 
         Args:
-            num_timesteps: length of the noise schedule, T.
+            num_levels: how many there are on the whole way: T of a discrete schedule.
         Returns:
-            Probabilities (T,), float64, of sum 1.
+            Probabilities (N,), float64, of sum 1.
         """
-        count = self.highest - self.lowest + 1
+        first = self.lowest * num_levels // THOUSAND
+        count = (self.highest + 1) * num_levels // THOUSAND - first
         edges = torch.linspace(0, 1, count + 1, dtype=torch.float64)
-        density = torch.zeros(num_timesteps, dtype=torch.float64)
-        density[self.lowest : self.highest + 1] = self.cumulative(edges).diff()
+        density = torch.zeros(num_levels, dtype=torch.float64)
+        density[first : first + count] = self.cumulative(edges).diff()
         return density
 
     def quantile(self, uniform: Tensor) -> Tensor:
@@ -141,32 +146,28 @@ class Shifted(_Distribution):
 Timesteps = Annotated[Uniform | LogitNormal | Shifted, Field(discriminator="kind")]
 
 
-def sum_by_bin(
-    losses: Tensor, timesteps: Tensor, *, num_timesteps: int, num_bins: int = NUM_BINS
-) -> Tensor:
+def sum_by_bin(losses: Tensor, places: Tensor, *, num_bins: int = NUM_BINS) -> Tensor:
     """Sort losses by timestep without waiting for the device.
 
     Args:
         losses: (B,).
-        timesteps: (B,), int64, on the same device.
-        num_timesteps: length of the noise schedule.
-        num_bins: equal ranges of it.
+        places: (B,), in [0, 1] from clean to noise, on the same device.
+        num_bins: equal ranges.
     Returns:
         Sum of the losses and number of the samples in each bin, (2, bins).
     """
     bins = torch.arange(num_bins, device=losses.device)
-    inside = (timesteps * num_bins // num_timesteps)[:, None] == bins  # (B, bins)
+    inside = (places * num_bins).long().clamp(max=num_bins - 1)[:, None] == bins  # (B, bins)
     sums = torch.where(inside, losses[:, None], 0).sum(dim=0)
     return torch.stack([sums, inside.sum(dim=0).to(sums.dtype)])
 
 
-def bin_edges(num_timesteps: int, num_bins: int = NUM_BINS) -> list[int]:
+def bin_edges(num_bins: int = NUM_BINS) -> list[int]:
     """Borders of the bins of `sum_by_bin`.
 
     Args:
-        num_timesteps: length of the noise schedule.
-        num_bins: equal ranges of it.
+        num_bins: equal ranges.
     Returns:
-        First timestep of each bin, and the length of the schedule.
+        First whole thousandth of each bin, and 1000; a thousandth belongs where its middle lies.
     """
-    return [math.ceil(num_timesteps * k / num_bins) for k in range(num_bins + 1)]
+    return [math.ceil(THOUSAND * k / num_bins - 0.5) for k in range(num_bins + 1)]

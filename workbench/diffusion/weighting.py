@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from workbench.diffusion.targets import Prediction
+from workbench.process import Prediction
 from workbench.settings import Settings, setting
 
 MAX_SNR = 1000.0  # of debiased: the cap of sd-scripts and OneTrainer

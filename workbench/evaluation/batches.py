@@ -10,6 +10,7 @@ from PIL import Image
 from workbench import store
 from workbench.data.augment import Look
 from workbench.evaluation.page import asset, data_uri, template
+from workbench.process import THOUSAND
 from workbench.training.preview import Preview, pictures, previews
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Card", "Sheet", "gather", "render", "write"]
 
 MAX_SIDE_PX = 384
-MAX_TOKENS = 75  # what a CLIP text encoder reads beside the start and the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,11 @@ class Card:
         corner: left and top of the crop in px of the resized picture.
         scale: resized over original size.
         marks: what else was done to it, such as "flipped".
-        timestep: of the noise, 0 to 999.
+        timestep: of the noise in thousandths of the way to it, 0 to 999.
         noise: share of noise in the noised latents' standard deviation, 0 to 1.
         weight: how much its loss counts.
-        tokens: of the caption; beyond 75 nothing is read.
+        tokens: of the caption.
+        max_tokens: beyond so many nothing is read; None without a limit.
         masked: share of the picture that is learnt; None where all of it is.
     """
 
@@ -53,12 +54,13 @@ class Card:
     noise: float
     weight: float
     tokens: int
+    max_tokens: int | None = None
     masked: float | None = None
 
     @property
     def cut(self) -> bool:
         """Whether the text encoder does not read the end of the caption."""
-        return self.tokens > MAX_TOKENS
+        return self.max_tokens is not None and self.tokens > self.max_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +104,14 @@ def gather(trainer: "Trainer", count: int) -> Iterator[Sheet]:
 
 def _cards(trainer: "Trainer", preview: Preview) -> Iterator[Card]:
     batch, epoch = preview.batch, preview.micro_batch.epoch
-    alpha_bars = trainer.alphas_cumprod[preview.asked.timesteps]
+    process, level = trainer.family.process, preview.asked.level
     masks = [None] * len(batch.records) if batch.mask is None else _coverages(trainer, preview)
-    for item, pixels, caption, timestep, alpha_bar, weight, masked in zip(
+    for item, pixels, caption, place, snr, weight, masked in zip(
         preview.micro_batch.items,
         pictures(trainer, preview),
         batch.captions,
-        preview.asked.timesteps.tolist(),
-        alpha_bars.tolist(),
+        process.place(level).tolist(),
+        process.snr(level).tolist(),
         preview.weights.tolist(),
         masks,
         strict=True,
@@ -123,10 +125,11 @@ def _cards(trainer: "Trainer", preview: Preview) -> Iterator[Card]:
             corner=look.placement.crop[:2],
             scale=look.placement.scale,
             marks=(*(["flipped"] if item.flipped else []), *_colours(look)),
-            timestep=timestep,
-            noise=(1 - alpha_bar) ** 0.5,
+            timestep=int(place * THOUSAND),
+            noise=(1 / (1 + snr)) ** 0.5,
             weight=weight,
             tokens=trainer.family.count_tokens(caption),
+            max_tokens=trainer.family.max_tokens,
             masked=masked,
         )
 
@@ -192,5 +195,4 @@ def render(sheets: Sequence[Sheet], *, name: str, said: str = "") -> str:
         said=said,
         css=Markup(asset("batches.css")),
         uri=lambda image: data_uri(image, MAX_SIDE_PX),
-        max_tokens=MAX_TOKENS,
     )

@@ -62,7 +62,7 @@ def at_ranks(
     family, found = trained.family, {}
     job = (trained.prompts[0] if prompt is None else prompt, seed)
     trained.adapter.detach()
-    names = {"parts": family.parts, "name_of": family.kohya_name}
+    names = {"parts": family.parts, "name_of": family.file_name}
     with tempfile.TemporaryDirectory() as folder:
         for rank in ranks:
             if rank == 0:

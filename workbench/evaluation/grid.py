@@ -81,7 +81,7 @@ def strength_grid(
     trained.adapter.detach()
     found: dict[int, dict[float, Image.Image]] = {}
     for step in steps:
-        adapter = formats.attach_file(files[step], family.parts, name_of=family.kohya_name)
+        adapter = formats.attach_file(files[step], family.parts, name_of=family.file_name)
         found[step] = {}
         for strength in strengths:
             with adapter.strength(strength):

@@ -6,9 +6,8 @@ import torch
 from PIL import Image
 
 from workbench import seeds
-from workbench.diffusion.targets import corrupt
 from workbench.evaluation.noise import TIMESTEPS, Scene
-from workbench.models.family import SizeInfo
+from workbench.models.family import Condition, SizeInfo
 from workbench.records.sampling import evaluating, to_images
 
 
@@ -22,41 +21,32 @@ def guesses(
     Args:
         scene: the picture, and the model.
         caption: what the model is told of it.
-        timesteps: 0 to 999.
+        timesteps: in thousandths of the way to noise, 0 to 999.
         seed: of the noise, one draw for all timesteps.
     Returns:
         Timestep to the noised picture and the guess.
     """
     family, latents = scene.family, scene.latents  # (1, C, h, w)
+    process = family.process
     noise = torch.randn(latents.shape, generator=seeds.generator(seed, "noise")).to(latents)
-    size = (latents.shape[3] * family.downsampling, latents.shape[2] * family.downsampling)
-    known = SizeInfo(original=size, crop=(0, 0), target=size)
     found = {}
-    with evaluating(family):
-        text = family.encode_captions([caption])
+    with family.using("codec"), evaluating(family):
+        condition = _condition(scene, caption)
         for timestep in timesteps:
-            at = torch.tensor([timestep], device=family.device)
-            noisy, _ = corrupt(
-                latents,
-                noise,
-                at,
-                alphas_cumprod=family.alphas_cumprod,
-                prediction=family.prediction_type,
-            )
-            said = family.denoise(noisy, at, text, [known])
-            clean = _clean(family.prediction_type, noisy, said, family.alphas_cumprod[timestep])
-            found[timestep] = tuple(to_images(family.decode(torch.cat([noisy, clean]))))
+            level = process.at(torch.tensor([timestep])).to(family.device)
+            noisy, _ = process.mix(latents, noise, level)
+            said = family.denoise(noisy, level, condition)
+            both = torch.cat([noisy, process.clean(noisy, said, level)])
+            found[timestep] = tuple(to_images(family.codec.decode(both)))
     return found
 
 
-def _clean(
-    prediction: str, noisy: torch.Tensor, said: torch.Tensor, alpha_bar: torch.Tensor
-) -> torch.Tensor:
-    """The latents that noised latents and a prediction stand for.
-
-    Source: Salimans and Ho 2022, arXiv 2202.00512, appendix D.
-    """
-    signal, spread = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-    if prediction == "epsilon":
-        return (noisy - spread * said) / signal
-    return signal * noisy - spread * said
+def _condition(scene: Scene, caption: str) -> Condition:
+    """What is told of the whole picture; a base that fills in sees none of it."""
+    family = scene.family
+    text = family.collate(family.encode_text([caption]))
+    width, height = scene.size_px
+    beside = None
+    if family.inpaints:
+        beside = family.beside(torch.zeros(1, 3, height, width), torch.ones(1, 1, height, width))
+    return Condition(text, (SizeInfo.whole(width, height),), beside)

@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from workbench import seeds, settings, store
-from workbench.adapters import formats
-from workbench.models import family as models
+from workbench.adapters import Full, formats
+from workbench.models import loading as models
+from workbench.models.base import BaseSettings
 from workbench.recipe import Recipe
 from workbench.records import checkpoint
-from workbench.records.sampling import SampleSettings, fill_prompt
+from workbench.records.fixed import FixedInputs
+from workbench.records.sampling import SampleSettings, filled_prompts
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
@@ -49,6 +51,7 @@ class Trained:
         family: the base.
         adapter: what was learned, attached to the base.
         path: the file that holds it.
+        fixed: what its proof asks, and what its base was.
         prompts: as they are sampled, the trigger in place.
         sampling: how pictures are drawn.
         trigger: the concept's word, if there is one.
@@ -58,6 +61,7 @@ class Trained:
     family: "Family"
     adapter: "AttachedAdapter"
     path: Path
+    fixed: FixedInputs
     prompts: tuple[str, ...]
     sampling: SampleSettings
     trigger: str | None = None
@@ -73,7 +77,8 @@ def from_run(run: "Run") -> Trained:
         The model.
     """
     trainer = run.trainer
-    return _trained(trainer.family, trainer.adapter, run.final_lora, run.recipe)
+    parts = trainer.family, trainer.adapter, trainer.fixed
+    return _trained(*parts, path=run.final_lora, recipe=run.recipe)
 
 
 def open_run(
@@ -96,7 +101,12 @@ def open_run(
     path = _final_file(folder, recipe)
     family = _load(recipe.base)
     attach = _from_checkpoint if weights == "checkpoint" else _from_file
-    return _trained(family, attach(family, recipe, path), path, recipe)
+    fixed = _fixed(family, wanted(recipe))
+    if isinstance(recipe.adapter, Full) and not recipe.adapter.keep_start:
+        # What is attached cannot go back to its base, so the base answers first.
+        fixed.base_outputs = fixed.ask(family, encode=recipe.adapter.text_encoder)
+    adapter = attach(family, recipe, path)
+    return _trained(family, adapter, fixed, path=path, recipe=recipe)
 
 
 def open_lora(path: str | Path, *, base: str | None = None) -> Trained:
@@ -119,12 +129,13 @@ def open_lora(path: str | Path, *, base: str | None = None) -> Trained:
         )
     if recipe is not None:
         recipe = _at(recipe, base)
-    chosen = recipe.base if recipe else models.BaseSettings(path=str(base))
+    chosen = recipe.base if recipe else BaseSettings(path=str(base))
     family = _load(chosen)
-    adapter: Any = formats.attach_file(path, family.parts, name_of=family.kohya_name)
+    fixed = _fixed(family, Wanted() if recipe is None else wanted(recipe))
+    adapter = formats.attach_file(path, family.parts, name_of=family.file_name)
     if recipe is None:
-        return Trained(family, adapter, path, (), SampleSettings())
-    return _trained(family, adapter, path, recipe)
+        return Trained(family, adapter, path, fixed, (), SampleSettings())
+    return _trained(family, adapter, fixed, path=path, recipe=recipe)
 
 
 def recorded_recipe(path: str | Path) -> Recipe | None:
@@ -155,9 +166,8 @@ def wanted(recipe: Recipe) -> Wanted:
         Prompts with the first subset's words in place, and how to draw them.
     """
     subset = recipe.data.subsets[0]
-    words = {"trigger": subset.trigger, "class_word": subset.class_word}
-    prompts = tuple(fill_prompt(prompt, **words) for prompt in recipe.sampling.prompts or ())
-    return Wanted(prompts, recipe.sampling, **words)
+    prompts = filled_prompts(recipe.sampling, subset.trigger, subset.class_word)
+    return Wanted(prompts, recipe.sampling, subset.trigger, subset.class_word)
 
 
 def with_file(trained: Trained, path: Path) -> Trained:
@@ -173,18 +183,24 @@ def with_file(trained: Trained, path: Path) -> Trained:
     """
     trained.adapter.detach()
     family = trained.family
-    adapter: Any = formats.attach_file(path, family.parts, name_of=family.kohya_name)
+    adapter = formats.attach_file(path, family.parts, name_of=family.file_name)
     return replace(trained, adapter=adapter, path=path)
 
 
-def _trained(family: "Family", adapter: Any, path: Path, recipe: Recipe) -> Trained:
+def _trained(
+    family: "Family", adapter: "AttachedAdapter", fixed: FixedInputs, *, path: Path, recipe: Recipe
+) -> Trained:
     found = wanted(recipe)
-    return Trained(
-        family, adapter, path, found.prompts, found.sampling, found.trigger, found.class_word
-    )
+    words = found.trigger, found.class_word
+    return Trained(family, adapter, path, fixed, found.prompts, found.sampling, *words)
 
 
-def _load(base: models.BaseSettings) -> "Family":
+def _fixed(family: "Family", asked: Wanted) -> FixedInputs:
+    """What a proof will ask, fixed before an adapter is on the base."""
+    return FixedInputs.freeze(family, asked.prompts, sampling=asked.sampling)
+
+
+def _load(base: BaseSettings) -> "Family":
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return models.load(base, device=device)
 
@@ -203,16 +219,16 @@ def _final_file(folder: Path, recipe: Recipe) -> Path:
     return found
 
 
-def _from_file(family: "Family", recipe: Recipe, path: Path) -> Any:
-    return formats.attach_file(path, family.parts, name_of=family.kohya_name)
+def _from_file(family: "Family", recipe: Recipe, path: Path) -> "AttachedAdapter":
+    return formats.attach_file(path, family.parts, name_of=family.file_name)
 
 
-def _from_checkpoint(family: "Family", recipe: Recipe, path: Path) -> Any:
-    """What the newest checkpoint holds: the moving average where files are made from one."""
+def _from_checkpoint(family: "Family", recipe: Recipe, path: Path) -> "AttachedAdapter":
+    """Attach the newest checkpoint's weights, or the EMA's if the run saves those."""
     states = checkpoint.newest_valid(path.parent.parent, read_only=True).bundle.unpack()
     generator = seeds.generator(recipe.training.seed, "adapter")
     adapter = recipe.adapter.attach(
-        family.parts, family.adapter_targets, generator=generator, name_of=family.kohya_name
+        family.parts, family.targets, generator=generator, name_of=family.file_name
     )
     shown = states["ema"] if recipe.ema else states.get("shown", {})
     averaged = {name: shown[name] for name in adapter.trainables if name in shown}

@@ -87,8 +87,8 @@ def _embedded(pairs: Sequence[Pair], recipe: "Recipe") -> np.ndarray:
     from workbench.critters import BASE
     from workbench.critters.architecture import load_clip
     from workbench.critters.contrastive import embed_captions, tokenize
+    from workbench.models.loading import locate
     from workbench.models.parts import load_tokenizers
-    from workbench.models.source import locate
 
     subset = recipe.data.subsets[0]
     words = {"trigger": subset.trigger, "class_word": subset.class_word}

@@ -14,10 +14,11 @@ from workbench import seeds, settings
 from workbench.diffusion import spectra
 from workbench.diffusion.noise import Noise, Perlin, Pyramid
 from workbench.diffusion.noise.reference import REFERENCES, Reference
-from workbench.diffusion.targets import corrupt, signal_to_noise
+from workbench.process import grid
 
 if TYPE_CHECKING:
-    from workbench.models.family import BaseSettings, Family
+    from workbench.models.base import BaseSettings
+    from workbench.models.family import Family
 
 SIDE_PX = 64  # of the latents that the published numbers were measured on
 NUM_SAMPLES, BATCH_SIZE, CHANNELS = 128, 4, 4
@@ -92,20 +93,19 @@ class Scene:
 
     Args:
         family: the base model.
-        picture: RGB, its sides multiples of the autoencoder's ratio.
+        picture: RGB, its sides multiples of `codec.side_multiple_px`.
     """
 
     def __init__(self, family: "Family", picture: Image.Image):
-        self.family = family
+        self.family, self.size_px = family, picture.size
         pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None]
-        with torch.no_grad():
-            self.latents = family.encode_pixels(pixels.to(family.device) / 127.5 - 1)[0]
+        with torch.no_grad(), family.using("codec"):
+            self.latents = family.codec.encode(pixels.to(family.device) / 127.5 - 1).mean
 
     @cached_property
     def snr(self) -> list[float]:
-        """Signal-to-noise ratio of each timestep of the base's schedule."""
-        steps = torch.arange(len(self.family.alphas_cumprod))
-        return signal_to_noise(steps, alphas_cumprod=self.family.alphas_cumprod).tolist()
+        """Signal-to-noise ratio at each level of `process.grid`."""
+        return self.family.process.snr(grid(self.family.process)).tolist()
 
     @torch.no_grad()
     def under(
@@ -122,14 +122,15 @@ class Scene:
         """
         drawn = noise.draw(self.latents, seeds.generator(seed, "noise"))
         count = len(timesteps)
-        noisy, _ = corrupt(
+        process, codec = self.family.process, self.family.codec
+        noisy, _ = process.mix(
             self.latents.expand(count, -1, -1, -1),
             drawn.expand(count, -1, -1, -1),
-            torch.tensor(timesteps),
-            alphas_cumprod=self.family.alphas_cumprod,
-            prediction="epsilon",
+            process.at(torch.tensor(timesteps)).to(self.latents.device),
         )
-        pixels = (self.family.decode(noisy) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
+        with self.family.using("codec"):
+            decoded = codec.decode(noisy)
+        pixels = (decoded * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
         return {f"t = {t}": one.numpy() for t, one in zip(timesteps, pixels, strict=True)}
 
 
@@ -143,7 +144,8 @@ def open_scene(base: "str | BaseSettings" = "critters", *, side_px: int = PICTUR
         The scene.
     """
     from workbench.critters.draw import world
-    from workbench.models.family import BaseSettings, load
+    from workbench.models.base import BaseSettings
+    from workbench.models.loading import load
 
     picture, _ = world(0, 3, sizes=((side_px, side_px),))
     return Scene(load(BaseSettings(path=base) if isinstance(base, str) else base), picture)

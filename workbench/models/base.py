@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
+from workbench.models import registry
 from workbench.settings import Settings, setting
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -45,8 +46,10 @@ class BaseSettings(Settings):
         help="`critters` (ships with the package), a diffusers folder, a .safetensors file, "
         "or the name of a Hugging Face repository",
     )
-    family: Literal["auto", "sd", "sdxl"] = setting(
-        "auto", help="model family; `auto` reads it from the files"
+    family: str = setting(
+        "auto",
+        among=lambda: ("auto", *registry.names()),
+        help="model family; `auto` reads it from the files",
     )
     config: str | None = setting(
         None,
@@ -84,6 +87,11 @@ class BaseSettings(Settings):
     from_scratch: FromScratch | None = setting(
         None, help="train the U-Net from nothing, with the structure of the base model"
     )
+
+    @field_validator("family")
+    @classmethod
+    def _known_family(cls, name: str) -> str:
+        return registry.require_known(name)
 
     @model_validator(mode="after")
     def _last_step_predicts_velocity(self) -> "BaseSettings":

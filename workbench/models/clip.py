@@ -6,14 +6,15 @@ tokens follows from them and from the order of the 256 bytes, so it is not shipp
 """
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 MERGES_FILE = Path(__file__).parent / "configs" / "clip_merges.txt.gz"
 START, END = "<|startoftext|>", "<|endoftext|>"
-MAX_TOKENS = 77
+CONTEXT = 77  # tokens that an encoder takes
+MAX_TOKENS = CONTEXT - 2  # of a caption: start and end take one each
 
 
 def byte_symbols() -> list[str]:
@@ -42,7 +43,7 @@ def byte_pair_tokenizer(merges: list[tuple[str, str]], *, pad: str = END) -> Any
     tokens = [*symbols, *(s + "</w>" for s in symbols), *map("".join, merges), START, END]
     rules: Any = list(merges)  # annotated as strings in transformers, which takes pairs
     numbers = {token: number for number, token in enumerate(tokens)}
-    return CLIPTokenizer(vocab=numbers, merges=rules, pad_token=pad, model_max_length=MAX_TOKENS)
+    return CLIPTokenizer(vocab=numbers, merges=rules, pad_token=pad, model_max_length=CONTEXT)
 
 
 @cache
@@ -60,6 +61,17 @@ def clip_tokenizer(*, pad: str = END) -> Any:
         `transformers.CLIPTokenizer` with 49,408 tokens.
     """
     return byte_pair_tokenizer(list(_clip_merges()), pad=pad)
+
+
+def counter(tokenizer: Any) -> Callable[[str], int]:
+    """Count tokens without those of start and end.
+
+    Args:
+        tokenizer: CLIP's.
+    Returns:
+        A function from a caption to the number of its tokens.
+    """
+    return lambda caption: len(tokenizer(caption, verbose=False).input_ids) - 2
 
 
 def encoder_output(encoder: Any, tokenizer: Any, captions: Sequence[str]) -> Any:

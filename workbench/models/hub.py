@@ -9,6 +9,7 @@ from workbench.settings import SettingsError
 _TIMEOUT_S = 15
 _FOLDERS = (
     "unet",
+    "transformer",
     "vae",
     "text_encoder",
     "text_encoder_2",

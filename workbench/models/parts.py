@@ -5,19 +5,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from workbench import store
 from workbench.models.base import NEEDS_VELOCITY, BaseSettings
 from workbench.models.clip import END, clip_tokenizer
 from workbench.models.fresh import fresh_unet
-from workbench.models.source import PARTS, REPOSITORY, Source, weight_files
+from workbench.models.source import REPOSITORY, Source, files_hash, weight_files
+from workbench.process import DiscreteVP
 from workbench.quiet import hush
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTokenizer
+
+# Names of the parts of each version, text encoders last.
+PART_NAMES = {
+    "sd1": ("unet", "vae", "text_encoder"),
+    "sd2": ("unet", "vae", "text_encoder"),
+    "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2"),
+}
+_INPUT = "model.diffusion_model.input_blocks.0.0.weight"
 # kohya's sd_model_hash covers the 64 KiB that start at 1 MiB.
 _LEGACY_START, _LEGACY_LENGTH = 0x100000, 0x10000
 
@@ -27,17 +40,19 @@ class Parts:
     """The modules of a base model, and the files that their weights came from.
 
     Attributes:
+        process: the noise schedule that the config describes.
         version: "sd1", "sd2" or "sdxl".
         files: weight files by part; a part of fresh weights has none.
         single_file: the file of the original layout, or None for a folder.
         zero_empty_prompt: whether samplers replace a missing negative prompt by zeros (SDXL).
     """
 
-    unet: Any
-    vae: Any
-    text_encoders: tuple[Any, ...]
-    tokenizers: tuple[Any, ...]
+    unet: "UNet2DConditionModel"
+    vae: "AutoencoderKL"
+    text_encoders: tuple[nn.Module, ...]
+    tokenizers: "tuple[CLIPTokenizer, ...]"
     scheduler_config: dict[str, Any]
+    process: DiscreteVP
     version: str
     files: dict[str, tuple[Path, ...]]
     single_file: Path | None = None
@@ -51,8 +66,7 @@ class Parts:
         Returns:
             SHA-256 of the file, or of its shards' hashes.
         """
-        hashes = [store.file_hash(path) for path in self.files[part]]
-        return hashes[0] if len(hashes) == 1 else _sha256("".join(hashes).encode())
+        return files_hash(self.files[part])
 
     def hashes(self) -> dict[str, str]:
         """Hash all weights.
@@ -102,7 +116,7 @@ def load_parts(source: Source, settings: BaseSettings) -> Parts:
     load = _load_file if source.is_file else _load_folder
     given = {"vae": vae, "unet": fresh, "tokenizers": tokenizers}
     unet, text_encoders = load(source, given, dtype=getattr(torch, settings.dtype))
-    names = PARTS[source.family]
+    names = PART_NAMES[source.version]
     files = {name: _files_of(source, name) for name in names} | {"vae": vae_files}
     if fresh is not None:
         del files["unet"]
@@ -114,11 +128,19 @@ def load_parts(source: Source, settings: BaseSettings) -> Parts:
         text_encoders=text_encoders,
         tokenizers=tokenizers,
         scheduler_config=scheduler_config,
+        process=_process(scheduler_config),
         version=source.version,
         files=files,
         single_file=source.path if source.is_file else None,
         zero_empty_prompt=described.get("force_zeros_for_empty_prompt", True),
     )
+
+
+def _process(config: dict[str, Any]) -> DiscreteVP:
+    from diffusers import DDPMScheduler
+
+    scheduler: Any = DDPMScheduler.from_config(config)
+    return DiscreteVP(scheduler.alphas_cumprod.float(), config["prediction_type"])
 
 
 def _files_of(source: Source, part: str) -> tuple[Path, ...]:
@@ -129,7 +151,7 @@ def _files_of(source: Source, part: str) -> tuple[Path, ...]:
 
 def _scheduler_config(source: Source, settings: BaseSettings) -> dict[str, Any]:
     config = store.read_json(source.config / "scheduler" / "scheduler_config.json")
-    config |= {"clip_sample": config.get("clip_sample", False)} | source.scheduler
+    config |= {"clip_sample": config.get("clip_sample", False)} | dict(source.scheduler)
     if settings.prediction:
         config["prediction_type"] = settings.prediction
     elif source.version == "sd2" and source.is_file and "prediction_type" not in source.scheduler:
@@ -175,7 +197,7 @@ def load_tokenizers(source: Source) -> tuple[Any, ...]:
     """
     from transformers import CLIPTokenizer
 
-    names = ("tokenizer", "tokenizer_2")[: len(PARTS[source.family]) - 2]
+    names = ("tokenizer", "tokenizer_2")[: len(PART_NAMES[source.version]) - 2]
     if all((source.config / name).is_dir() for name in names):
         folders = [str(source.config / name) for name in names]
         return tuple(CLIPTokenizer.from_pretrained(f, local_files_only=True) for f in folders)
@@ -237,7 +259,7 @@ def _load_folder(
 
     unet = given["unet"] or part(UNet2DConditionModel, "unet", "torch_dtype")
     kinds = (CLIPTextModel, CLIPTextModelWithProjection)
-    names = PARTS[source.family][2:]
+    names = PART_NAMES[source.version][2:]
     encoders = [part(kind, name, "dtype") for kind, name in zip(kinds, names, strict=False)]
     return unet, tuple(encoders)
 
@@ -264,7 +286,8 @@ def _load_file(
         "vae": given["vae"],
         "scheduler": DDIMScheduler(steps_offset=1, clip_sample=False),
     }
-    components |= {"unet": given["unet"]} if given["unet"] else {}
+    unet = given["unet"] or _wider_unet(source, dtype)
+    components |= {"unet": unet} if unet else {}
     components |= {"safety_checker": None} if source.family == "sd" else {}
     kinds = {"sd": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}
     with _explained(source.path, source.config):
@@ -275,10 +298,32 @@ def _load_file(
             local_files_only=True,
             **components,
         )
-    encoders = [getattr(pipeline, name) for name in PARTS[source.family][2:]]
+    encoders = [getattr(pipeline, name) for name in PART_NAMES[source.version][2:]]
     for module in (pipeline.unet, *encoders):
         _complete(module, source.path)
     return pipeline.unet, tuple(encoders)
+
+
+def _wider_unet(source: Source, dtype: torch.dtype) -> Any:
+    """A file's U-Net whose first layer takes other channels than the config says: inpainting.
+
+    None where the config says it right, and the pipeline loads it.
+    """
+    from diffusers import UNet2DConditionModel
+
+    described = store.read_json(source.config / "unet" / "config.json").get("in_channels", 4)
+    _, shape = store.read_header(source.path)[1].get(_INPUT, ("", ()))
+    if len(shape) != 4 or shape[1] == described:
+        return None
+    with _explained(source.path, source.config):
+        return UNet2DConditionModel.from_single_file(
+            str(source.path),
+            config=str(source.config),
+            subfolder="unet",
+            in_channels=shape[1],
+            torch_dtype=dtype,
+            local_files_only=True,
+        )
 
 
 @contextmanager

@@ -1,96 +1,216 @@
 """Stable Diffusion 1.x and 2.x: one CLIP text encoder, epsilon or velocity prediction."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
+from workbench.models import unet_files, unets
 from workbench.models.base import BaseSettings
-from workbench.models.clip import encoder_output
+from workbench.models.clip import MAX_TOKENS, counter, encoder_output
+from workbench.models.codec import config_of
 from workbench.models.family import (
-    TEXT_TARGETS,
-    UNET_TARGETS,
-    Family,
-    SizeInfo,
+    Condition,
+    Identity,
+    Rows,
+    SampleOptions,
     TargetGroups,
-    pipeline_of,
+    stacked,
 )
 from workbench.models.naming import text_name
-from workbench.models.parts import Parts
+from workbench.models.parts import Parts, load_parts, load_tokenizers
+from workbench.models.source import Described, Peek, Source
+from workbench.process import DiscreteVP
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+
+TITLE = "Stable Diffusion 1.x or 2.x"
+NATIVE_PX = 512
+NAMES = ("stable-diffusion-v1", "stable-diffusion-2", "sd1", "sd-1", "v1-5", "sd15", "1.5")
 
 
-class StableDiffusion(Family):
-    """Stable Diffusion 1.x and 2.x, and every model of their structure."""
+def recognise(seen: Peek, settings: BaseSettings) -> Source | None:
+    """See `FamilyModule`.
+
+    Args:
+        seen: headers and configs.
+        settings: what may be missing.
+    Returns:
+        What was found, or None.
+    """
+    return unet_files.recognise(seen, settings, family="sd", title=TITLE, versions=("sd1", "sd2"))
+
+
+def describe(source: Source, settings: BaseSettings) -> Described:
+    """See `FamilyModule`.
+
+    Args:
+        source: what `recognise` found.
+        settings: what is chosen in place of what the files say.
+    Returns:
+        Resolution, prediction.
+    """
+    return unet_files.describe(source, settings, NATIVE_PX)
+
+
+def tokens(source: Source) -> Callable[[str], int]:
+    """See `FamilyModule`.
+
+    Args:
+        source: what `recognise` found.
+    Returns:
+        A function from a caption to its tokens.
+    """
+    return counter(load_tokenizers(source)[0])
+
+
+def load(source: Source, settings: BaseSettings, *, device: torch.device) -> "StableDiffusion":
+    """See `FamilyModule`.
+
+    Args:
+        source: what `recognise` found.
+        settings: how it is loaded.
+        device: where it goes.
+    Returns:
+        The family.
+    """
+    parts = unets.prepared(load_parts(source, settings), settings, device)
+    return StableDiffusion(settings, parts)
+
+
+class StableDiffusion:
+    """Stable Diffusion 1.x and 2.x, and every model of their structure; see `Family`."""
 
     name = "sd"
+    frees: frozenset[str] = frozenset()
+    max_tokens = MAX_TOKENS
+    targets: Mapping[str, TargetGroups]
 
     def __init__(self, settings: BaseSettings, loaded: Parts) -> None:
-        self.settings = settings
-        self.loaded = loaded
-
-    @property
-    def adapter_targets(self) -> dict[str, TargetGroups]:
-        """See `Family`."""
-        return {"unet": dict(UNET_TARGETS), "text_encoder": dict(TEXT_TARGETS)}
+        self.settings, self.loaded = settings, loaded
+        self.unet, self.vae = loaded.unet, loaded.vae
+        self.text_encoders, self.tokenizers = loaded.text_encoders, loaded.tokenizers
+        self.process: DiscreteVP = loaded.process
+        self.codec = unets.codec(loaded)
+        self.parts: Mapping[str, nn.Module] = unets.named_parts(loaded)
+        self.targets = {"unet": unets.UNET_TARGETS, "text_encoder": unets.TEXT_TARGETS}
+        self.inpaints: bool = config_of(self.unet)["in_channels"] > self.codec.channels
+        # Layers that are skipped at the end get no gradient.
+        self.idle = frozenset({"text_encoder"} if settings.clip_skip else ())
+        self.native_px = unets.native_px(loaded, self.codec)
+        self._identity: Identity | None = None
 
     @property
     def version(self) -> tuple[str, str]:
         """See `Family`; the names are those of sd-scripts and of modelspec 1.0.1."""
-        velocity = self.prediction_type == "v_prediction"
+        velocity = self.process.prediction == "v_prediction"
         if self.loaded.version == "sd1":
             return ("sd_v1_v" if velocity else "sd_v1"), "stable-diffusion-v1"
         if velocity:
             return "sd_v2_v", "stable-diffusion-v2-768-v"
         return "sd_v2", "stable-diffusion-v2-512"
 
-    def kohya_name(self, part: str, path: str) -> str:
-        """See `Family`."""
-        if part == "unet":
-            return f"lora_unet_{path}".replace(".", "_")
-        return text_name("lora_te", path)
+    @property
+    def identity(self) -> Identity:
+        """See `Family`; read once, since files may be replaced while a run goes on."""
+        self._identity = self._identity or unets.identity(self, self.loaded)
+        return self._identity
 
-    def encode_captions(self, captions: Sequence[str]) -> dict[str, Tensor]:
-        """Encode captions into "hidden" (B, 77, D); see `Family`.
+    @property
+    def text_key(self) -> str:
+        """See `Family`."""
+        return unets.text_key(self.loaded, self.settings)
+
+    @property
+    def device(self) -> torch.device:
+        """See `Family`."""
+        return next(self.unet.parameters()).device
+
+    def count_tokens(self, caption: str) -> int:
+        """See `Family`."""
+        return counter(self.tokenizers[0])(caption)
+
+    def encode_text(self, prompts: Sequence[str]) -> list[Rows]:
+        """Encode captions into "hidden" (77, D); see `Family`.
 
         The final layer norm is applied whatever layer the states come from, as sd-scripts and
         diffusers do. SD 2.x already ends one layer early: its published encoder has 23 of 24.
         """
         encoder, skip = self.text_encoders[0], self.settings.clip_skip
-        output = encoder_output(encoder, self.tokenizers[0], captions)
+        output = encoder_output(encoder, self.tokenizers[0], prompts)
         if skip == 0:
-            return {"hidden": output.last_hidden_state}
-        norm = getattr(encoder, "text_model", encoder).final_layer_norm
-        return {"hidden": norm(output.hidden_states[-1 - skip])}
+            return [{"hidden": row} for row in output.last_hidden_state]
+        norm: Any = getattr(encoder, "text_model", encoder).final_layer_norm
+        return [{"hidden": row} for row in norm(output.hidden_states[-1 - skip])]
 
-    def denoise(
-        self,
-        noisy: Tensor,
-        timesteps: Tensor,
-        text: dict[str, Tensor],
-        sizes: Sequence[SizeInfo] = (),
-        *,
-        unet: nn.Module | None = None,
-    ) -> Tensor:
+    def collate(self, rows: Sequence[Rows]) -> dict[str, Tensor]:
+        """See `Family`."""
+        return stacked(rows, self.device)
+
+    def beside(self, pixels: Tensor, masks: Tensor) -> Tensor:
+        """See `Family`; of a U-Net with nine channels mask and masked picture."""
+        return unets.inpainting_beside(self.codec, pixels, masks)
+
+    def denoise(self, noisy: Tensor, level: Tensor, condition: Condition) -> Tensor:
         """See `Family`."""
         dtype = next(self.unet.parameters()).dtype
-        predicted = (unet or self.unet)(
-            noisy.to(dtype),
-            timesteps,
-            encoder_hidden_states=text["hidden"].to(dtype),
+        predicted = self.unet(
+            unets.with_beside(noisy, condition).to(dtype),
+            level,
+            encoder_hidden_states=condition.text["hidden"].to(dtype),
             return_dict=False,
         )
         return predicted[0].float()
 
-    def pipeline(self) -> Any:
+    def sample_latents(
+        self,
+        noise: Tensor,
+        condition: Condition,
+        *,
+        negative: Condition | None,
+        options: SampleOptions,
+    ) -> Tensor:
         """See `Family`."""
+        conditions = condition, negative
+        return unets.sample_by_pipeline(
+            self.pipeline(), self, noise, conditions=conditions, options=options
+        )
+
+    def file_name(self, part: str, path: str) -> str:
+        """See `Family`."""
+        if part == "unet":
+            return f"lora_unet_{path}".replace(".", "_")
+        return text_name("lora_te", path)
+
+    def using(self, *parts: str) -> AbstractContextManager[None]:
+        """See `Family`; nothing is ever freed."""
+        return nullcontext()
+
+    def save(self, folder: Path) -> None:
+        """See `Family`."""
+        self.pipeline().save_pretrained(folder)
+
+    def pipeline(self) -> "StableDiffusionPipeline":
+        """Make a diffusers pipeline around these very modules, with a scheduler of its own.
+
+        Never call its `.to`: that would cast the weights being trained.
+
+        Returns:
+            A pipeline that shows no progress bar.
+        """
         from diffusers import StableDiffusionPipeline
 
-        return pipeline_of(
-            StableDiffusionPipeline,
-            self,
-            text_encoder=self.text_encoders[0],
+        pipeline = StableDiffusionPipeline(
+            **unets.components(self.loaded),
+            text_encoder=self.text_encoders[0],  # pyright: ignore[reportArgumentType]
             tokenizer=self.tokenizers[0],
-            safety_checker=None,
-            feature_extractor=None,
+            safety_checker=None,  # pyright: ignore[reportArgumentType]
+            feature_extractor=None,  # pyright: ignore[reportArgumentType]
             requires_safety_checker=False,
         )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline

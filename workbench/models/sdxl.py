@@ -1,111 +1,227 @@
 """Stable Diffusion XL: two text encoders, and the picture's size and crop as conditioning."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from workbench.models import unet_files, unets
 from workbench.models.base import BaseSettings
-from workbench.models.clip import encoder_output
+from workbench.models.clip import MAX_TOKENS, counter, encoder_output
+from workbench.models.codec import config_of
 from workbench.models.family import (
-    TEXT_TARGETS,
-    UNET_TARGETS,
-    Family,
+    Condition,
+    Identity,
+    Rows,
+    SampleOptions,
     SizeInfo,
     TargetGroups,
-    pipeline_of,
+    stacked,
 )
 from workbench.models.naming import original_path, text_name
-from workbench.models.parts import Parts
+from workbench.models.parts import Parts, load_parts, load_tokenizers
+from workbench.models.source import Described, Peek, Source
+from workbench.process import DiscreteVP
 
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionXLPipeline
+
+TITLE = "Stable Diffusion XL"
+NATIVE_PX = 1024
+NAMES = ("xl", "pony", "illustrious", "noobai", "animagine")
 _TEXT_PREFIXES = {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2"}
+_ADDED = ("add_embedding.linear_1", "add_embedding.linear_2")
 
 
-class StableDiffusionXL(Family):
-    """Stable Diffusion XL base and every model of its structure."""
+def recognise(seen: Peek, settings: BaseSettings) -> Source | None:
+    """See `FamilyModule`.
+
+    Args:
+        seen: headers and configs.
+        settings: what may be missing.
+    Returns:
+        What was found, or None.
+    """
+    return unet_files.recognise(seen, settings, family="sdxl", title=TITLE, versions=("sdxl",))
+
+
+def describe(source: Source, settings: BaseSettings) -> Described:
+    """See `FamilyModule`.
+
+    Args:
+        source: what `recognise` found.
+        settings: what is chosen in place of what the files say.
+    Returns:
+        Resolution, prediction.
+    """
+    return unet_files.describe(source, settings, NATIVE_PX)
+
+
+def tokens(source: Source) -> Callable[[str], int]:
+    """See `FamilyModule`.
+
+    Args:
+        source: what `recognise` found.
+    Returns:
+        A function from a caption to its tokens.
+    """
+    return counter(load_tokenizers(source)[0])
+
+
+def load(source: Source, settings: BaseSettings, *, device: torch.device) -> "StableDiffusionXL":
+    """See `FamilyModule`.
+
+    Args:
+        source: what `recognise` found.
+        settings: how it is loaded.
+        device: where it goes.
+    Returns:
+        The family.
+    """
+    parts = unets.prepared(load_parts(source, settings), settings, device)
+    return StableDiffusionXL(settings, parts)
+
+
+class StableDiffusionXL:
+    """Stable Diffusion XL base and every model of its structure; see `Family`."""
 
     name = "sdxl"
+    frees: frozenset[str] = frozenset()
+    idle = frozenset({"text_encoder", "text_encoder_2"})  # read before their last layer
+    max_tokens = MAX_TOKENS
+    version = "sdxl_base_v1-0", "stable-diffusion-xl-v1-base"  # sd-scripts', modelspec 1.0.1
+    targets: Mapping[str, TargetGroups]
 
     def __init__(self, settings: BaseSettings, loaded: Parts) -> None:
-        self.settings = settings
-        self.loaded = loaded
-
-    @property
-    def adapter_targets(self) -> dict[str, TargetGroups]:
-        """See `Family`."""
-        added = ("add_embedding.linear_1", "add_embedding.linear_2")
-        unet = UNET_TARGETS | {"time": UNET_TARGETS["time"] + added}
-        return {
-            "unet": unet,
-            "text_encoder": dict(TEXT_TARGETS),
-            "text_encoder_2": dict(TEXT_TARGETS),
+        self.settings, self.loaded = settings, loaded
+        self.unet, self.vae = loaded.unet, loaded.vae
+        self.text_encoders, self.tokenizers = loaded.text_encoders, loaded.tokenizers
+        self.process: DiscreteVP = loaded.process
+        self.codec = unets.codec(loaded)
+        self.parts: Mapping[str, nn.Module] = unets.named_parts(loaded)
+        time = unets.UNET_TARGETS["time"] + _ADDED
+        self.targets = {
+            "unet": {**unets.UNET_TARGETS, "time": time},
+            "text_encoder": unets.TEXT_TARGETS,
+            "text_encoder_2": unets.TEXT_TARGETS,
         }
+        self.inpaints: bool = config_of(self.unet)["in_channels"] > self.codec.channels
+        self.native_px = unets.native_px(loaded, self.codec)
+        self._identity: Identity | None = None
 
     @property
-    def version(self) -> tuple[str, str]:
-        """See `Family`; the names are those of sd-scripts and of modelspec 1.0.1."""
-        return "sdxl_base_v1-0", "stable-diffusion-xl-v1-base"
+    def identity(self) -> Identity:
+        """See `Family`; read once, since files may be replaced while a run goes on."""
+        self._identity = self._identity or unets.identity(self, self.loaded)
+        return self._identity
 
-    def kohya_name(self, part: str, path: str) -> str:
+    @property
+    def text_key(self) -> str:
         """See `Family`."""
-        if part == "unet":
-            return f"lora_unet_{original_path(path, self.loaded.unet.config)}".replace(".", "_")
-        return text_name(_TEXT_PREFIXES[part], path)
+        return unets.text_key(self.loaded, self.settings)
 
-    def encode_captions(self, captions: Sequence[str]) -> dict[str, Tensor]:
-        """Encode captions into "hidden" (B, 77, D1 + D2) and "pooled" (B, D2); see `Family`.
+    @property
+    def device(self) -> torch.device:
+        """See `Family`."""
+        return next(self.unet.parameters()).device
+
+    def count_tokens(self, caption: str) -> int:
+        """See `Family`."""
+        return counter(self.tokenizers[0])(caption)
+
+    def encode_text(self, prompts: Sequence[str]) -> list[Rows]:
+        """Encode captions into "hidden" (77, D1 + D2) and "pooled" (D2,); see `Family`.
 
         Both encoders give their penultimate layer's states without the final layer norm, and
         `clip_skip` counts from there. "pooled" is always the second encoder's projected output.
         """
         layer = -2 - self.settings.clip_skip
         first, second = (
-            encoder_output(encoder, tokenizer, captions)
+            encoder_output(encoder, tokenizer, prompts)
             for encoder, tokenizer in zip(self.text_encoders, self.tokenizers, strict=True)
         )
         hidden = torch.cat([first.hidden_states[layer], second.hidden_states[layer]], dim=-1)
-        return {"hidden": hidden, "pooled": second.text_embeds}
+        pairs = zip(hidden, second.text_embeds, strict=True)
+        return [{"hidden": states, "pooled": pooled} for states, pooled in pairs]
 
-    def denoise(
-        self,
-        noisy: Tensor,
-        timesteps: Tensor,
-        text: dict[str, Tensor],
-        sizes: Sequence[SizeInfo],
-        *,
-        unet: nn.Module | None = None,
-    ) -> Tensor:
+    def collate(self, rows: Sequence[Rows]) -> dict[str, Tensor]:
         """See `Family`."""
-        assert len(sizes) == len(noisy), "SDXL needs the size and crop of each picture"
+        return stacked(rows, self.device)
+
+    def beside(self, pixels: Tensor, masks: Tensor) -> Tensor:
+        """See `Family`; of a U-Net with nine channels mask and masked picture."""
+        return unets.inpainting_beside(self.codec, pixels, masks)
+
+    def denoise(self, noisy: Tensor, level: Tensor, condition: Condition) -> Tensor:
+        """See `Family`."""
+        assert len(condition.sizes) == len(noisy), "SDXL needs the size and crop of each picture"
         dtype = next(self.unet.parameters()).dtype
         added = {
-            "text_embeds": text["pooled"].to(dtype),
-            "time_ids": time_ids(sizes).to(noisy.device),  # float32: bfloat16 cannot hold 1023
+            "text_embeds": condition.text["pooled"].to(dtype),
+            # float32: bfloat16 cannot hold 1023
+            "time_ids": time_ids(condition.sizes).to(noisy.device),
         }
-        predicted = (unet or self.unet)(
-            noisy.to(dtype),
-            timesteps,
-            encoder_hidden_states=text["hidden"].to(dtype),
+        predicted = self.unet(
+            unets.with_beside(noisy, condition).to(dtype),
+            level,
+            encoder_hidden_states=condition.text["hidden"].to(dtype),
             added_cond_kwargs=added,
             return_dict=False,
         )
         return predicted[0].float()
 
-    def pipeline(self) -> Any:
+    def sample_latents(
+        self,
+        noise: Tensor,
+        condition: Condition,
+        *,
+        negative: Condition | None,
+        options: SampleOptions,
+    ) -> Tensor:
         """See `Family`."""
+        conditions = condition, negative
+        return unets.sample_by_pipeline(
+            self.pipeline(), self, noise, conditions=conditions, options=options
+        )
+
+    def file_name(self, part: str, path: str) -> str:
+        """See `Family`."""
+        if part == "unet":
+            return f"lora_unet_{original_path(path, self.unet.config)}".replace(".", "_")
+        return text_name(_TEXT_PREFIXES[part], path)
+
+    def using(self, *parts: str) -> AbstractContextManager[None]:
+        """See `Family`; nothing is ever freed."""
+        return nullcontext()
+
+    def save(self, folder: Path) -> None:
+        """See `Family`."""
+        self.pipeline().save_pretrained(folder)
+
+    def pipeline(self) -> "StableDiffusionXLPipeline":
+        """Make a diffusers pipeline around these very modules, with a scheduler of its own.
+
+        Never call its `.to`: that would cast the weights being trained.
+
+        Returns:
+            A pipeline that shows no progress bar.
+        """
         from diffusers import StableDiffusionXLPipeline
 
-        return pipeline_of(
-            StableDiffusionXLPipeline,
-            self,
-            text_encoder=self.text_encoders[0],
-            text_encoder_2=self.text_encoders[1],
+        pipeline = StableDiffusionXLPipeline(
+            **unets.components(self.loaded),
+            text_encoder=self.text_encoders[0],  # pyright: ignore[reportArgumentType]
+            text_encoder_2=self.text_encoders[1],  # pyright: ignore[reportArgumentType]
             tokenizer=self.tokenizers[0],
             tokenizer_2=self.tokenizers[1],
             force_zeros_for_empty_prompt=self.loaded.zero_empty_prompt,
             add_watermarker=False,
         )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
 
 
 def time_ids(sizes: Sequence[SizeInfo]) -> Tensor:

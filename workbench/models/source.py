@@ -1,64 +1,56 @@
-"""Find a base model and say what it is, from headers and configs alone: no weight is read."""
+"""Find a base model and look at it, by headers and configs alone: no weight is read."""
 
+import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from workbench import store
 from workbench.models.base import BaseSettings
 from workbench.settings import SettingsError
-from workbench.store import FileRefused
+
+__all__ = [
+    "CONFIGS",
+    "CRITTERS",
+    "REPOSITORY",
+    "Described",
+    "Peek",
+    "Source",
+    "files_hash",
+    "missing_weights",
+    "peek",
+    "weight_files",
+]
 
 CONFIGS = Path(__file__).parent / "configs"
 CRITTERS = Path(__file__).parents[1] / "critters" / "base"
-PARTS = {
-    "sd": ("unet", "vae", "text_encoder"),
-    "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2"),
-}
-_NAMES = {"sd": "Stable Diffusion 1.x or 2.x", "sdxl": "Stable Diffusion XL"}
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-
-# Keys that only one kind of single file has, and what it is; the first that matches counts.
-_UNSUPPORTED = (
-    ("joint_blocks.", "Stable Diffusion 3"),
-    ("double_blocks.", "FLUX"),
-    ("lora_unet_", "a LoRA, not a base model"),
-    ("control_model.", "a ControlNet"),
-    ("conditioner.embedders.0.model.", "the SDXL refiner"),
-)
-# Where the parts lie in a single file of each version; the text encoders tell versions apart.
-_SHARED_PREFIXES = {"unet": "model.diffusion_model.", "vae": "first_stage_model."}
-_TEXT_PREFIXES = {
-    "sdxl": {
-        "text_encoder": "conditioner.embedders.0.transformer.",
-        "text_encoder_2": "conditioner.embedders.1.model.",
-    },
-    "sd2": {"text_encoder": "cond_stage_model.model."},
-    "sd1": {"text_encoder": "cond_stage_model.transformer."},
-}
 
 
 @dataclass(frozen=True)
 class Source:
-    """A base model that was found and recognised.
+    """A base model that a family recognised.
 
     Attributes:
         path: diffusers folder or .safetensors file.
         config: diffusers folder that describes its structure; the path itself for a folder.
-        version: "sd1", "sd2" or "sdxl".
+        family: name of the family that loads it.
+        version: the family's own word for its structure, such as "sd2".
+        title: what it is, for people.
+        evidence: what it was recognised by, to be told to the user.
         scheduler: what the weights file itself says of the noise schedule.
     """
 
     path: Path
     config: Path
+    family: str
     version: str
-    scheduler: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def family(self) -> str:
-        """The family that loads it: "sd" or "sdxl"."""
-        return "sdxl" if self.version == "sdxl" else "sd"
+    title: str
+    evidence: str
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_file(self) -> bool:
@@ -66,32 +58,83 @@ class Source:
         return self.path != self.config
 
 
-def locate(settings: BaseSettings) -> Source:
-    """Find the base model on disk or the Hub, and recognise its family.
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the files of a base tell of it.
+
+    Attributes:
+        native_px: side of the pictures it was made for.
+        prediction: "epsilon", "v_prediction" or "flow".
+        max_tokens: most tokens of a caption that are read; None without a limit.
+        zero_terminal_snr: its last timestep is noise alone.
+    """
+
+    native_px: int
+    prediction: str
+    max_tokens: int | None
+    zero_terminal_snr: bool = False
+
+
+@dataclass(frozen=True)
+class Peek:
+    """What can be seen of a path without reading a weight; families recognise themselves by it.
+
+    Attributes:
+        path: a folder or a .safetensors file.
+        metadata: of a file's header; empty for a folder.
+        tensors: of a file: name to type and shape; empty for a folder.
+    """
+
+    path: Path
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file."""
+        return not self.path.is_dir()
+
+    @cached_property
+    def pipeline(self) -> str | None:
+        """The class that a folder's model_index.json names; None without one."""
+        index = self.path / "model_index.json"
+        return store.read_json(index).get("_class_name", "?") if index.exists() else None
+
+    def config(self, part: str) -> dict[str, Any] | None:
+        """The config.json of one of a folder's parts.
+
+        Args:
+            part: name of the subfolder, such as "unet"; "" is the folder itself.
+        Returns:
+            Its content; None where there is none.
+        """
+        path = self.path / part / "config.json"
+        return store.read_json(path) if path.is_file() else None
+
+    def first(self, *marks: str) -> str | None:
+        """Look for a tensor of a file.
+
+        Args:
+            marks: parts of names.
+        Returns:
+            The first name, in the order of the alphabet, that holds one of them.
+        """
+        return next((n for n in sorted(self.tensors) if any(m in n for m in marks)), None)
+
+
+def peek(settings: BaseSettings) -> Peek:
+    """Find the base model on disk or the Hub, and look at it.
 
     Args:
         settings: which model.
     Returns:
-        Where it is and what it is.
+        What can be seen of it.
     Raises:
-        SettingsError: not found, or another family than `settings.family`.
-        FileRefused: a pickle, damaged, or a part is missing.
+        SettingsError: not found.
+        FileRefused: a pickle, or no safetensors file.
     """
     path = _resolve(settings.path)
-    if path.is_dir():
-        source, evidence = _recognise_folder(path)
-    else:
-        source, evidence = _recognise_file(path, settings.config)
-    if settings.family not in ("auto", source.family):
-        raise SettingsError(
-            f'base.family is "{settings.family}" ({_NAMES[settings.family]}), but {path} is '
-            f"{_NAMES[source.family]}: {evidence}; set base.family to "
-            f'"{source.family}" or "auto", or choose another base.path'
-        )
-    optional = {"vae"} if settings.vae else set()
-    optional |= {"unet"} if settings.from_scratch else set()
-    _require_parts(source, [p for p in PARTS[source.family] if p not in optional])
-    return source
+    return Peek(path) if path.is_dir() else Peek(path, *store.read_header(path))
 
 
 def weight_files(folder: Path, part: str) -> tuple[str | None, list[Path]]:
@@ -110,6 +153,42 @@ def weight_files(folder: Path, part: str) -> tuple[str | None, list[Path]]:
     return (None, full) if full or not half else ("fp16", half)
 
 
+def files_hash(files: Sequence[Path]) -> str:
+    """Hash the files that hold a part's weights.
+
+    Args:
+        files: one, or several shards.
+    Returns:
+        SHA-256 of the file, or of its shards' hashes.
+    """
+    hashes = [store.file_hash(path) for path in files]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def missing_weights(folder: Path, parts: tuple[str, ...]) -> list[str]:
+    """Parts of a diffusers folder that have no weights.
+
+    Args:
+        folder: diffusers folder.
+        parts: names of the subfolders that must be there.
+    Returns:
+        Those without.
+    Raises:
+        FileRefused: weights are there and damaged, or as a pickle.
+    """
+    return [part for part in parts if not _sound_weights(folder, part)]
+
+
+def _sound_weights(folder: Path, part: str) -> bool:
+    _, files = weight_files(folder, part)
+    for path in files:
+        store.read_header(path)
+    if not files:
+        for path in (folder / part).glob("*.bin"):
+            store.read_header(path)  # refuses it as the pickle that it is
+    return bool(files)
+
+
 def _resolve(name: str) -> Path:
     path = CRITTERS if name == "critters" else Path(name).expanduser()
     if path.is_dir():
@@ -124,109 +203,3 @@ def _resolve(name: str) -> Path:
         f"base.path {name!r} does not exist; give a diffusers folder, a .safetensors file, "
         '"critters" or the name of a Hugging Face repository such as "owner/model"'
     )
-
-
-def _recognise_folder(folder: Path) -> tuple[Source, str]:
-    index = folder / "model_index.json"
-    kind = store.read_json(index).get("_class_name", "?") if index.exists() else None
-    said = f"model_index.json names {kind}" if kind else "there is no model_index.json"
-    config_path = folder / "unet" / "config.json"
-    if not config_path.exists():
-        raise FileRefused(
-            f"{folder}: no Stable Diffusion model in diffusers layout: unet/config.json is missing "
-            f"and {said}; choose the folder that holds unet/, vae/ and text_encoder/"
-        )
-    config = store.read_json(config_path)
-    if config.get("_class_name") not in ("UNet2DConditionModel", None):
-        raise FileRefused(
-            f"{folder}: unet/config.json describes {config['_class_name']}, and {said}; "
-            "only Stable Diffusion 1.x, 2.x and XL can be trained"
-        )
-    if config.get("in_channels") != config.get("out_channels"):
-        raise FileRefused(
-            f"{folder}: the U-Net takes {config.get('in_channels')} channels and gives "
-            f"{config.get('out_channels')}, so it is made for inpainting or depth; "
-            "choose the text-to-image model that it was made from"
-        )
-    evidence = (
-        f"unet/config.json has addition_embed_type {config.get('addition_embed_type')!r} and "
-        f"cross_attention_dim {config.get('cross_attention_dim')}"
-    )
-    if config.get("addition_embed_type") == "text_time":
-        if not (folder / "text_encoder" / "config.json").exists():
-            raise FileRefused(f"{folder}: text_encoder/ is missing, as in the SDXL refiner")
-        return Source(folder, folder, "sdxl"), evidence
-    return Source(folder, folder, "sd2" if config.get("use_linear_projection") else "sd1"), evidence
-
-
-def _recognise_file(path: Path, config: str | None) -> tuple[Source, str]:
-    metadata, tensors = store.read_header(path)
-    version, evidence = _file_version(path, set(tensors))
-    folder = Path(config).expanduser() if config else CONFIGS / version
-    if not (folder / "unet" / "config.json").exists():
-        raise SettingsError(
-            f"base.config {str(folder)!r} must be a diffusers folder: unet/config.json is missing"
-        )
-    expected = store.read_json(folder / "unet" / "config.json").get("in_channels")
-    _, shape = tensors.get("model.diffusion_model.input_blocks.0.0.weight", ("", ()))
-    if len(shape) == 4 and shape[1] != expected:
-        raise FileRefused(
-            f"{path}: the U-Net takes {shape[1]} channels in place of {expected}, so it is made "
-            "for inpainting or depth; choose the text-to-image model that it was made from"
-        )
-    return Source(path, folder, version, _file_scheduler(metadata, set(tensors))), evidence
-
-
-def _file_version(path: Path, names: set[str]) -> tuple[str, str]:
-    for version, prefixes in _TEXT_PREFIXES.items():
-        _, last = max(prefixes.items())  # of SDXL the second: the first alone is not enough
-        if key := next((name for name in sorted(names) if name.startswith(last)), None):
-            return version, f"it holds {key}"
-    for mark, kind in _UNSUPPORTED:
-        if key := next((name for name in sorted(names) if mark in name), None):
-            raise FileRefused(
-                f"{path}: this is {kind} (it holds {key}); "
-                "only base models of Stable Diffusion 1.x, 2.x and XL can be trained"
-            )
-    raise FileRefused(
-        f"{path}: no text encoder of Stable Diffusion 1.x, 2.x or XL among its {len(names)} "
-        f"tensors, the first of which is {min(names, default='none')}; choose a full checkpoint"
-    )
-
-
-def _file_scheduler(metadata: dict[str, str], names: set[str]) -> dict[str, Any]:
-    """What the file says of its noise schedule: marker tensors, or modelspec metadata."""
-    said: dict[str, Any] = {}
-    kind = metadata.get("modelspec.prediction_type", "")
-    if "v_pred" in names or kind.startswith("v"):
-        said["prediction_type"] = "v_prediction"
-    elif kind.startswith("eps"):
-        said["prediction_type"] = "epsilon"
-    if "ztsnr" in names:
-        said |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-    return said
-
-
-def _require_parts(source: Source, parts: list[str]) -> None:
-    if source.is_file:
-        _, tensors = store.read_header(source.path)
-        prefixes = _SHARED_PREFIXES | _TEXT_PREFIXES[source.version]
-        missing = [p for p in parts if not any(name.startswith(prefixes[p]) for name in tensors)]
-    else:
-        missing = [part for part in parts if not _sound_weights(source.path, part)]
-    if missing:
-        hint = "; base.vae can name another autoencoder" if missing == ["vae"] else ""
-        raise FileRefused(
-            f"{source.path}: {', '.join(missing)} missing; a full "
-            f"{_NAMES[source.family]} model is needed{hint}"
-        )
-
-
-def _sound_weights(folder: Path, part: str) -> bool:
-    _, files = weight_files(folder, part)
-    for path in files:
-        store.read_header(path)
-    if not files:
-        for path in (folder / part).glob("*.bin"):
-            store.read_header(path)  # refuses it as the pickle that it is
-    return bool(files)

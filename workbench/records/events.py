@@ -284,7 +284,7 @@ class Resumed(Recorded):
 
 
 class Proved(Recorded):
-    """The saved file was loaded afresh and compared with what was trained.
+    """The saved file was put on the base in place of what was trained, and compared with it.
 
     Attributes:
         step: optimizer steps done when the file was saved.

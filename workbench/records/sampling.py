@@ -7,7 +7,7 @@ it happens to sit in, nor the pictures before it change what it starts from.
 import contextlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,23 +17,22 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor, nn
 
 from workbench import store
-from workbench.records.solver import SCHEDULERS, guidance_rescale, make_scheduler, require_fit
+from workbench.models.family import Condition, SampleOptions, SizeInfo
 from workbench.settings import Settings, setting
 
 if TYPE_CHECKING:
     from workbench.models.family import Family
 
 __all__ = [
-    "SCHEDULERS",
+    "Interrupted",
     "Picture",
     "SampleSettings",
     "draw",
     "evaluating",
     "fill_prompt",
-    "guidance_rescale",
-    "make_scheduler",
+    "filled_prompts",
+    "interruptible",
     "picture_path",
-    "require_fit",
     "sample",
     "save_pictures",
     "stream",
@@ -80,10 +79,10 @@ class SampleSettings(Settings):
         "trailing", help="which timesteps are visited; trailing starts at pure noise"
     )
     width: int | None = setting(
-        None, help="left out: the size the base was made for", unit="px", ge=8, multiple_of=8
+        None, help="left out: the size the base was made for", unit="px", ge=8, le=8192
     )
     height: int | None = setting(
-        None, help="left out: the size the base was made for", unit="px", ge=8, multiple_of=8
+        None, help="left out: the size the base was made for", unit="px", ge=8, le=8192
     )
     batch_size: int = setting(8, help="pictures drawn at once; lower it to save memory", ge=1)
 
@@ -110,6 +109,22 @@ def fill_prompt(prompt: str, *, trigger: str | None = None, class_word: str | No
     for place, word in (("{trigger}", trigger), ("{class}", class_word)):
         prompt = prompt.replace(place, word or "\0")
     return _close_gaps(prompt)
+
+
+def filled_prompts(
+    settings: SampleSettings, trigger: str | None, class_word: str | None
+) -> tuple[str, ...]:
+    """The prompts of a recipe with a concept's words in place.
+
+    Args:
+        settings: `prompts` may be absent.
+        trigger: the concept's word.
+        class_word: the kind of thing it is.
+    Returns:
+        Prompts as they are sampled.
+    """
+    words = {"trigger": trigger, "class_word": class_word}
+    return tuple(fill_prompt(prompt, **words) for prompt in settings.prompts or ())
 
 
 def without_trigger(prompt: str, *, trigger: str | None, class_word: str | None = None) -> str:
@@ -207,11 +222,12 @@ def evaluating(family: "Family") -> Iterator[None]:
     """Hold a model in evaluation mode, dropout off and no gradients, and put back what was.
 
     Args:
-        family: its denoiser, autoencoder and text encoders are switched.
+        family: its denoiser, codec and text encoders are switched.
     Yields:
         Nothing.
     """
-    parts: list[nn.Module] = [family.unet, family.vae, *family.text_encoders]
+    codec = family.codec.module
+    parts: list[nn.Module] = [*family.parts.values(), *([codec] if codec is not None else [])]
     training = [module for part in parts for module in part.modules() if module.training]
     try:
         for part in parts:
@@ -224,60 +240,72 @@ def evaluating(family: "Family") -> Iterator[None]:
             module.training = True
 
 
+class Interrupted(Exception):
+    """The model was to be called although the run is to end."""
+
+
+@contextlib.contextmanager
+def interruptible(family: "Family", asked: Callable[[], bool]) -> Iterator[None]:
+    """Let a long stretch of model calls end at the next one.
+
+    Args:
+        family: its denoiser's calls are watched.
+        asked: whether to end.
+    Raises:
+        Interrupted: in the place of a call, once `asked` says so.
+    """
+
+    def stop(*_: object) -> None:
+        if asked():
+            raise Interrupted
+
+    denoiser = next(iter(family.parts.values()))
+    hook = denoiser.register_forward_pre_hook(stop)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def _draw(
     family: "Family", settings: SampleSettings, jobs: Sequence[tuple[str, int]]
 ) -> list[Image.Image]:
     """One batch, every picture from a generator of its own."""
-    height, width = _size(family, settings)
-    generators = [torch.Generator().manual_seed(seed) for _, seed in jobs]
-    channels, ratio = family.latent_channels, family.downsampling
-    shape = (channels, height // ratio, width // ratio)
-    latents = torch.stack([torch.randn(shape, generator=one) for one in generators])
-    pipeline = family.pipeline()
-    pipeline.scheduler = make_scheduler(family, settings)
-    # With text encoders it would cast the prompts to their dtype, which a fine-tuned U-Net left.
-    pipeline.text_encoder = pipeline.text_encoder_2 = None
-    pipeline.set_progress_bar_config(disable=True)
+    width, height = settings.width or family.native_px, settings.height or family.native_px
+    generators = tuple(torch.Generator().manual_seed(seed) for _, seed in jobs)
+    shape = (family.codec.channels, *family.codec.shape(width, height))
+    noise = torch.stack([torch.randn(shape, generator=one) for one in generators])
+    options = SampleOptions(
+        width_px=width,
+        height_px=height,
+        steps=settings.steps,
+        guidance=settings.guidance,
+        guidance_rescale=settings.guidance_rescale,
+        scheduler=settings.scheduler,
+        spacing=settings.spacing,
+        generators=generators,
+    )
     with evaluating(family):
-        conditioning = _conditioning(family, [prompt for prompt, _ in jobs], settings)
-        dtype = next(family.unet.parameters()).dtype
-        conditioning = {name: value.to(dtype) for name, value in conditioning.items()}
-        latents = latents.to(family.device, dtype)
-        latents = pipeline(
-            latents=latents,
-            generator=generators,
-            height=height,
-            width=width,
-            num_inference_steps=settings.steps,
-            guidance_scale=settings.guidance,
-            guidance_rescale=guidance_rescale(family, settings),
-            output_type="latent",
-            **conditioning,
-        ).images
-        return to_images(family.decode(latents))
+        wanted = _condition(family, [prompt for prompt, _ in jobs], options)
+        negative = None
+        if settings.guidance > 1:
+            negative = _condition(family, [settings.negative], options).repeated(len(jobs))
+        latents = family.sample_latents(noise, wanted, negative=negative, options=options)
+    with family.using("codec"), evaluating(family):
+        return to_images(family.codec.decode(latents))
 
 
-def _size(family: "Family", settings: SampleSettings) -> tuple[int, int]:
-    """Height and width in px."""
-    native = family.unet.config.sample_size  # one number, or height and width
-    rows, columns = (native, native) if isinstance(native, int) else native
-    ratio = family.downsampling
-    return settings.height or rows * ratio, settings.width or columns * ratio
-
-
-def _conditioning(
-    family: "Family", prompts: list[str], settings: SampleSettings
-) -> dict[str, Tensor]:
-    """The prompts as pipeline arguments, encoded as in training (clip skip included)."""
-    names = {"hidden": "prompt_embeds", "pooled": "pooled_prompt_embeds"}
-    encoded = family.encode_captions(prompts)
-    arguments = {names[key]: value for key, value in encoded.items()}
-    if settings.guidance > 1:
-        negative = family.encode_captions([settings.negative])
-        for key, value in negative.items():
-            repeated = value.expand(len(prompts), *value.shape[1:])
-            arguments[f"negative_{names[key]}"] = repeated
-    return arguments
+def _condition(family: "Family", prompts: Sequence[str], options: SampleOptions) -> Condition:
+    """What the prompts tell the model, encoded as in training (clip skip included)."""
+    width, height = options.width_px, options.height_px
+    beside = None
+    if family.inpaints:  # a whole picture is made: grey everywhere, and all of it masked
+        count = len(prompts)
+        grey, everywhere = torch.zeros(count, 3, height, width), torch.ones(count, 1, height, width)
+        with family.using("codec"):
+            beside = family.beside(grey, everywhere)
+    sizes = (SizeInfo.whole(width, height),) * len(prompts)
+    return Condition(family.collate(family.encode_text(prompts)), sizes, beside)
 
 
 def to_images(pixels: Tensor) -> list[Image.Image]:

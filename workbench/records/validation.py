@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from workbench import seeds
+from workbench.process import THOUSAND, Process
 from workbench.records.events import Validated
 from workbench.settings import Settings, setting
 
@@ -39,7 +40,7 @@ class Losses:
     """Losses of one split, per image and timestep bin.
 
     Attributes:
-        edges: borders of the bins, one more than bins.
+        edges: borders of the bins in thousandths, one more than bins.
         values: (images, bins), float64.
     """
 
@@ -76,7 +77,7 @@ class StableLoss:
         settings: how much to measure.
         train: record indices trained on; an even spread of them is taken.
         held_out: record indices never trained on; may be empty.
-        num_timesteps: length of the model's noise schedule.
+        process: what levels are measured at.
         seed: the run's.
     """
 
@@ -86,13 +87,13 @@ class StableLoss:
         *,
         train: Sequence[int],
         held_out: Sequence[int] = (),
-        num_timesteps: int = 1000,
+        process: Process,
         seed: int = 0,
     ):
-        bins = min(settings.num_bins, num_timesteps)
-        self.settings = settings
+        bins = settings.num_bins
+        self.settings, self.process = settings, process
         self.seed = seed
-        self.edges = tuple(round(num_timesteps * k / bins) for k in range(bins + 1))
+        self.edges = tuple(round(THOUSAND * k / bins) for k in range(bins + 1))
         chosen = {"train": train, "held_out": held_out}
         self.records = {k: _spread(v, settings.num_images) for k, v in chosen.items() if len(v)}
         self.base: dict[Split, Losses] = {}
@@ -101,9 +102,9 @@ class StableLoss:
         """Measure the weights as they are now; call it with the model in evaluation mode.
 
         Args:
-            loss_of: `(record, timesteps (N,), generator) -> losses (N,)`. It draws the noise of
-                record's latents, (N, C, h, w), from the CPU generator, corrupts them to the
-                timesteps, predicts, and reduces each sample's error to its mean. Plain squared
+            loss_of: `(record, levels (N,), generator) -> losses (N,)`. It draws the noise of
+                record's latents, (N, C, h, w), from the CPU generator, mixes them to the levels,
+                predicts, and reduces each sample's error to its mean. Plain squared
                 error and white noise let runs of different recipes be compared.
         Returns:
             Losses of "train", and of "held_out" where there are any.
@@ -151,14 +152,15 @@ class StableLoss:
 
     @torch.no_grad()
     def _image(self, loss_of: LossOf, record: int) -> np.ndarray:
-        """All timesteps of one image at once: they share its size, whatever its bucket."""
+        """All levels of one image at once: they share its size, whatever its bucket."""
         draws, bins = self.settings.draws, len(self.edges) - 1
         generator = seeds.generator(self.seed, "validation", record)
         place = torch.rand(bins, draws, generator=generator)
         low = torch.tensor(self.edges[:-1])[:, None]
         width = torch.tensor(self.edges).diff()[:, None]
-        timesteps = (low + place * width).long().minimum(low + width - 1)  # (bins, draws)
-        losses = loss_of(record, timesteps.flatten(), generator).double().cpu()
+        # The sum may round up to the next bin's first.
+        thousandths = (low + place * width).minimum(low + width - 1e-3)  # (bins, draws)
+        losses = loss_of(record, self.process.at(thousandths.flatten()), generator).double().cpu()
         assert losses.shape == (bins * draws,), f"loss_of gave {tuple(losses.shape)}"
         if not losses.isfinite().all():
             raise FloatingPointError(f"the validation loss of image {record} is not finite")

@@ -1,5 +1,6 @@
 """The base of every settings class: frozen, bounded, explained."""
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -76,6 +77,7 @@ def setting(
     help: str,
     unit: str | None = None,
     basic: bool = False,
+    among: Callable[[], tuple[str, ...]] | None = None,
     **bounds: Any,
 ) -> Any:
     """Declare one setting with all that a form, a TOML comment and an error need to say about it.
@@ -85,11 +87,13 @@ def setting(
         help: one sentence for the user.
         unit: unit of the value, for example "px" or "steps".
         basic: shown in the short form of the app.
+        among: lists what may be chosen, where that is known only when a form is drawn.
         bounds: pydantic constraints: ge, gt, le, lt, min_length, max_length, pattern.
     Returns:
         The field for the class body of a `Settings`.
     """
     extra: dict[str, Any] = {"basic": basic} | ({"unit": unit} if unit else {})
+    extra |= {"among": among} if among else {}
     return Field(default, description=help, json_schema_extra=extra, **bounds)
 
 

@@ -129,6 +129,8 @@ def _entry(
 ) -> Entry:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     lowest, highest = limits(field)
+    if "among" in extra:
+        control, among = "choice", extra["among"]()  # pyright: ignore
     return Entry(
         path=path,
         control=control,

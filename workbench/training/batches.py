@@ -1,6 +1,6 @@
 """From the loader's plan to tensors: latents, text and sizes of one micro-batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,12 +12,12 @@ from workbench.data.augment import Look
 from workbench.data.buckets import Placement
 from workbench.data.cache import LatentCache, TextCache
 from workbench.data.dataset import Dataset
+from workbench.data.inpainting import InpaintingSettings
 from workbench.data.loader import Item, MicroBatch
 from workbench.diffusion.losses import mask_weights
-from workbench.models.family import Family, SizeInfo
+from workbench.models.codec import Moments
+from workbench.models.family import Condition, Family, SizeInfo
 from workbench.recipe import Recipe
-
-Text = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,9 @@ class Batch:
         records: index of each sample's image in the dataset, (B,).
         latents: clean latents (B, C, h, w), float32.
         captions: what each sample's text encoder reads, (B,).
-        text: the text encoder's output; None while the model encodes the captions itself.
+        text: the collated embeddings; None while the model encodes the captions itself.
         sizes: original size, crop and target of each sample, (B,).
+        beside: mask and masked picture of a base that fills in, (B, C', h, w); None otherwise.
         mask: how much each place counts (B, 1, h, w); None where all count alike.
         weights: how much each sample counts (B,), lambda for a prior; None where all count alike.
     """
@@ -39,8 +40,9 @@ class Batch:
     records: tuple[int, ...]
     latents: Tensor
     captions: tuple[str, ...]
-    text: Text | None
+    text: Mapping[str, Tensor] | None
     sizes: tuple[SizeInfo, ...]
+    beside: Tensor | None = None
     mask: Tensor | None = None
     weights: Tensor | None = None
 
@@ -97,6 +99,7 @@ class Batches:
         looks = tuple(self.look(item, epoch) for item in items)
         records = tuple(item.record for item in items)
         latents = self._latents(micro_batch, looks)
+        shown = list(zip(items, looks, strict=True))
         weights = self.dataset.loss_weights(records)
         return Batch(
             index=micro_batch.index,
@@ -108,6 +111,7 @@ class Batches:
                 self.size(item.record, item.flipped, placement=look.placement)
                 for item, look in zip(items, looks, strict=True)
             ),
+            beside=self.beside(shown, epoch),
             mask=self._mask(items, looks, latents),
             weights=None if weights is None else _moved(torch.tensor(weights), latents),
         )
@@ -158,7 +162,7 @@ class Batches:
         )
 
     @torch.no_grad()
-    def encode(self, captions: Sequence[str]) -> Text:
+    def encode(self, captions: Sequence[str]) -> dict[str, Tensor]:
         """Text embeddings of some captions, from the cache where all of them are.
 
         Those of a caption warm-up are not: they are encoded here, as all are without a cache.
@@ -166,15 +170,11 @@ class Batches:
         Args:
             captions: (B,).
         Returns:
-            Name to tensor (B, ...), on the model's device.
+            What `Family.collate` makes of them, on the model's device.
         """
         if self.texts is None or not all(caption in self.texts for caption in captions):
-            return self.family.encode_captions(list(captions))
-        rows = [self.texts.read(caption) for caption in captions]
-        return {
-            name: torch.stack([row[name] for row in rows]).to(self.family.device)
-            for name in rows[0]
-        }
+            return self.family.collate(self.family.encode_text(list(captions)))
+        return self.family.collate([self.texts.read(caption) for caption in captions])
 
     def clean_latents(self, record: int) -> Tensor:
         """The mean latents of one unflipped image: what validation looks at.
@@ -185,6 +185,47 @@ class Batches:
             (1, C, h, w), float32.
         """
         return self._moments([(Item(record), Look(self.dataset.placements[record]))])[0]
+
+    def condition(self, record: int) -> Condition:
+        """What validation tells the model of one unflipped image: plain caption, first mask.
+
+        Args:
+            record: image.
+        Returns:
+            A condition of one sample.
+        """
+        look = Look(self.dataset.placements[record])
+        return Condition(
+            self.encode([self.plain_caption(record)]),
+            (self.size(record),),
+            self.beside([(Item(record), look)], None),
+        )
+
+    @torch.no_grad()
+    def beside(self, shown: Sequence[tuple[Item, Look]], epoch: int | None) -> Tensor | None:
+        """Mask and masked picture of each sample, for a base that fills in.
+
+        Args:
+            shown: pictures with their crops.
+            epoch: counted from 0; None takes each picture's first mask, which validation looks at.
+        Returns:
+            (B, C', h, w); None for any other base.
+        """
+        if not self.family.inpaints:
+            return None
+        chosen = self.recipe.data.inpainting or InpaintingSettings()
+        pixels, masks = [], []
+        for item, look in shown:
+            image = self.dataset.pixels(
+                item.record, flipped=item.flipped, epoch=epoch or 0, look=look
+            )
+            showing = 0 if epoch is None else epoch * self.dataset.repeats[item.record]
+            number = (showing + (0 if epoch is None else item.repeat)) % chosen.masks
+            pixels.append(image)
+            height, width = image.shape[1:]
+            place = item.record, number
+            masks.append(chosen.draw((height, width), seed=self.seed, place=place))
+        return self.family.beside(torch.stack(pixels), torch.stack(masks))
 
     def _mask(self, items: Sequence[Item], looks: Sequence[Look], latents: Tensor) -> Tensor | None:
         """Weights of the places of a batch, each cut and mirrored as its picture is."""
@@ -210,25 +251,26 @@ class Batches:
     def _latents(self, micro_batch: MicroBatch, looks: Sequence[Look]) -> Tensor:
         shown = list(zip(micro_batch.items, looks, strict=True))
         mean, deviation = self._moments(shown, micro_batch.epoch)
-        if self.recipe.training.posterior == "mean":
+        if deviation is None or self.recipe.training.posterior == "mean":
             return mean
         generator = seeds.generator(self.seed, "posterior", micro_batch.index, self.rank)
         draw = torch.randn(mean.shape, generator=generator)
         return mean + deviation * draw.to(mean.device)
 
     @torch.no_grad()
-    def _moments(self, shown: Sequence[tuple[Item, Look]], epoch: int = 0) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of the VAE's answer, both (B, C, h, w)."""
+    def _moments(self, shown: Sequence[tuple[Item, Look]], epoch: int = 0) -> Moments:
+        """Mean and deviation of the encoder's answer, both (B, C, h, w)."""
         device = self.family.device
         if self.latents is None:
             pixels = [
                 self.dataset.pixels(item.record, flipped=item.flipped, epoch=epoch, look=look)
                 for item, look in shown
             ]
-            return self.family.encode_pixels(torch.stack(pixels).to(device))
+            return self.family.codec.encode(torch.stack(pixels).to(device))
         moments = [self.latents.read(item.record, flipped=item.flipped) for item, _ in shown]
-        means, deviations = zip(*moments, strict=True)
-        return torch.stack(means).to(device), torch.stack(deviations).to(device)
+        mean = torch.stack([mean for mean, _ in moments]).to(device)
+        deviations = [deviation for _, deviation in moments if deviation is not None]
+        return Moments(mean, torch.stack(deviations).to(device) if deviations else None)
 
 
 def _moved(values: Tensor, like: Tensor) -> Tensor:

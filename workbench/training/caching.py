@@ -5,8 +5,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import Tensor
-
 from workbench.data.cache import LatentCache, TextCache
 from workbench.data.captions import CaptionSettings, is_fixed
 from workbench.data.dataset import Dataset
@@ -40,13 +38,10 @@ def cache_latents(
     def build() -> tuple[LatentCache, Iterator[tuple[int, int]]]:
         cache = LatentCache(
             dataset,
-            folder=home / "latents" / family.vae_key[:16],
-            key=family.vae_key,
+            folder=home / "latents" / family.codec.key[:16],
+            key=family.codec.key,
         )
-        return cache, cache.build(encode)
-
-    def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        return family.encode_pixels(pixels.to(family.device))
+        return cache, cache.build(family.codec.encode)
 
     return (yield from _first_then_all("caching latents", build, accelerator))
 
@@ -69,7 +64,7 @@ def cache_texts(
 
     def build() -> tuple[TextCache, Iterator[tuple[int, int]]]:
         cache = TextCache(folder=home / "texts" / family.text_key[:16], key=family.text_key)
-        return cache, cache.build(texts, family.encode_captions)
+        return cache, cache.build(texts, family.encode_text)
 
     return (yield from _first_then_all("caching captions", build, accelerator))
 

@@ -1,217 +1,104 @@
-"""One optimizer step, and the loop of them."""
+"""The loop of a run: prepare, begin or go on, step until an end comes, end."""
 
-import itertools
-import math
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from workbench import seeds
+from workbench import store
 from workbench.data.loader import Step
-from workbench.diffusion.objective import SampleLosses
-from workbench.diffusion.targets import corrupt
-from workbench.diffusion.timesteps import NUM_BINS, bin_edges, sum_by_bin
-from workbench.records.events import TimestepLoss
-
-if TYPE_CHECKING:
-    from workbench.training.batches import Batch
-    from workbench.training.trainer import Trainer
-
-
-class NotFinite(FloatingPointError):
-    """A gradient is NaN or infinite; the weights are those of the step before."""
+from workbench.records.events import Event, Finished
+from workbench.training import moments
+from workbench.training.beginning import begin, go_on
+from workbench.training.movement import Movement
+from workbench.training.state import EndReason, RunState
+from workbench.training.step import StepResult, train_step
+from workbench.training.trainer import assemble
 
 
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """What one optimizer step came to.
-
-    Attributes:
-        loss: mean weighted loss over the step's samples.
-        gradient_norm: 2-norm over all trainables before clipping.
-        overflowed: fp16 gradients overflowed, so the step was skipped and the scale lowered.
-        num_samples: images of this step, of this process.
-        timestep_losses: unweighted losses by timestep, of the bins that samples fell into.
-    """
-
-    loss: float
-    gradient_norm: float
-    overflowed: bool
-    num_samples: int
-    timestep_losses: tuple[TimestepLoss, ...] = ()
-
-
-def train_step(trainer: "Trainer", step: Step) -> StepResult:
-    """Take one optimizer step over one or more micro-batches.
+def events(run: RunState) -> Iterator[Event]:
+    """Do a run.
 
     Args:
-        trainer: the model and all that steers it.
-        step: which images, in which micro-batches.
-    Returns:
-        Loss and gradient norm.
-    Raises:
-        NotFinite: the gradient is NaN or infinite; nothing was changed.
-    """
-    num_samples = sum(len(micro_batch.items) for micro_batch in step.micro_batches)
-    total = torch.zeros((), device=trainer.family.device)
-    by_bin = torch.zeros(2, NUM_BINS, device=trainer.family.device)
-    batches: list[Batch] = []
-    for place, micro_batch in enumerate(step.micro_batches):
-        batch = trainer.batches.make(micro_batch, step=step.index)
-        batches.append(batch)
-        with trainer.gathering(last=place == len(step.micro_batches) - 1):
-            found = batch_losses(trainer, batch)
-            loss = found.weighted.sum() / num_samples
-            trainer.accelerator.backward(loss)
-        total += loss.detach()
-        by_bin += sum_by_bin(
-            found.plain, found.timesteps, num_timesteps=trainer.objective.num_timesteps
-        )
-    return update(trainer, total, batches, by_bin=by_bin)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What one micro-batch asks of the model.
-
-    Attributes:
-        timesteps: (B,), int64.
-        noisy: noised latents (B, C, h, w).
-        target: what the model should answer, (B, C, h, w).
-    """
-
-    timesteps: Tensor
-    noisy: Tensor
-    target: Tensor
-
-
-def question(trainer: "Trainer", batch: "Batch") -> Question:
-    """Draw timesteps and noise for a micro-batch; the same ones whenever it is asked for.
-
-    Args:
-        trainer: the model and all that steers it.
-        batch: clean latents.
-    Returns:
-        What the model is asked.
-    """
-    recipe, family = trainer.recipe, trainer.family
-    seed, rank = recipe.training.seed, trainer.rank
-    noise = recipe.noise.pair(batch.latents, seeds.generator(seed, "noise", batch.index, rank))
-    timesteps = recipe.timesteps.draw(
-        len(batch.records), seeds.generator(seed, "timesteps", batch.index, rank)
-    ).to(family.device)
-    noisy, target = corrupt(
-        batch.latents,
-        noise.target,
-        timesteps,
-        alphas_cumprod=trainer.alphas_cumprod,
-        prediction=family.prediction_type,
-        input_noise=noise.input,
-    )
-    return Question(timesteps, noisy, target)
-
-
-def batch_losses(trainer: "Trainer", batch: "Batch") -> SampleLosses:
-    """The loss of each sample: corrupt, predict, compare.
-
-    Args:
-        trainer: the model and all that steers it.
-        batch: clean latents and text.
-    Returns:
-        Losses of each sample, float32; the weighted ones are differentiable.
-    """
-    asked = question(trainer, batch)
-    # Dropout draws from the global generators.
-    seeds.reseed_global(trainer.recipe.training.seed, batch.index, trainer.rank)
-    predicted = trainer.model(asked.noisy, asked.timesteps, batch)
-    return trainer.objective(
-        predicted, asked.target, asked.timesteps, mask=batch.mask, importance=batch.weights
-    )
-
-
-def update(
-    trainer: "Trainer", loss: Tensor, batches: "list[Batch]", *, by_bin: Tensor
-) -> StepResult:
-    """Clip, refuse what is not finite, and move the weights.
-
-    Args:
-        trainer: the model and all that steers it.
-        loss: mean loss of the step, (), on the device.
-        batches: the step's micro-batches, to name images if something is wrong.
-        by_bin: sums and counts of the plain losses by timestep (2, bins), on the device.
-    Returns:
-        Loss and gradient norm.
-    Raises:
-        NotFinite: the gradient is NaN or infinite; nothing was changed.
-    """
-    trainer.accelerator.unscale_gradients()
-    gradients = [p.grad for p in trainer.trainables.values() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    # The one moment where the processor waits for the device.
-    read = torch.cat([torch.stack([loss, norm.to(loss.device)]), by_bin.flatten()])
-    loss_value, norm_value, *bins = trainer.average(read).tolist()
-    finite = math.isfinite(norm_value)
-    scaled = trainer.accelerator.scaler is not None
-    if not finite and (not scaled or not math.isfinite(loss_value)):
-        trainer.optimizer.zero_grad(set_to_none=True)
-        raise NotFinite(_blame(trainer, batches, loss_value, norm_value))
-    if finite and (longest := trainer.recipe.training.gradient_clip) is not None:
-        torch.nn.utils.clip_grads_with_norm_(trainer.trainables.values(), longest, norm)
-    trainer.take_step()
-    if finite:
-        trainer.adapter.after_step()
-        trainer.schedule.step()
-        if trainer.ema is not None:
-            with trainer.averaging.shown():
-                trainer.ema.update()
-    trainer.optimizer.zero_grad(set_to_none=True)
-    return StepResult(
-        loss=loss_value,
-        gradient_norm=norm_value,
-        overflowed=not finite,
-        num_samples=sum(len(batch.records) for batch in batches),
-        timestep_losses=_timestep_losses(trainer, bins),
-    )
-
-
-def steps(trainer: "Trainer", start: int) -> Iterator[tuple[Step, StepResult]]:
-    """Step after step, from a position on; the caller decides when to end.
-
-    Args:
-        trainer: the model and all that steers it.
-        start: optimizer steps done before.
+        run: its trainer is assembled here.
     Yields:
-        Each step with its result, once it is done.
-    Raises:
-        NotFinite: a gradient is NaN or infinite.
+        Events, not yet recorded.
     """
-    for step in trainer.loader.steps(start):
-        yield step, train_step(trainer, step)
+    yield from prepare(run)
+    trainer = run.trainer
+    yield from begin(run) if run.loaded is None else go_on(run, run.loaded)
+    for module in trainer.adapter.modules.values():
+        module.train()
+    total, steps = trainer.total_steps, trainer.loader.steps(run.step)
+    # A run that was killed after its last step only has its end left to do.
+    reason: EndReason | None = "complete" if total is not None and run.step >= total else None
+    while reason is None:
+        step, result = _take(run, steps)
+        yield moments.progress(run, step.epoch, result)
+        yield from moments.watch(run, result)
+        requests = yield from moments.requests(run)
+        reason = _ending(run, requests)
+        yield from moments.cadence(run, requests, last=reason is not None)
+    yield from end(run, reason)
 
 
-def _timestep_losses(trainer: "Trainer", bins: list[float]) -> tuple[TimestepLoss, ...]:
-    """Means of the bins that samples fell into; `bins` are sums and counts, a mean of processes."""
-    spans = itertools.pairwise(bin_edges(trainer.objective.num_timesteps))
-    processes = trainer.accelerator.num_processes
-    return tuple(
-        TimestepLoss(low, high, float(f"{total / count:.6g}"), round(count * processes))
-        for (low, high), total, count in zip(spans, bins[:NUM_BINS], bins[NUM_BINS:], strict=True)
-        if count
-    )
+def _take(run: RunState, steps: Iterator[Step]) -> tuple[Step, StepResult]:
+    """Take one step; while weights change nothing may be saved."""
+    before, run.between_steps = time.monotonic(), False
+    if run.movement is not None and moments.measures_next(run):
+        run.movement.watch()
+    step = next(steps)
+    result = train_step(run.trainer, step)
+    run.step += 1
+    run.between_steps = True
+    run.seconds += time.monotonic() - before
+    return step, result
 
 
-def _blame(trainer: "Trainer", batches: "list[Batch]", loss: float, norm: float) -> str:
-    """Say which images the step that failed had seen."""
-    records = [record for batch in batches for record in batch.records]
-    pairs = [pair for b in batches for pair in zip(b.records, b.latents, strict=True)]
-    broken = [record for record, latents in pairs if not latents.isfinite().all()]
-    names = [trainer.dataset.records[r].name for r in dict.fromkeys(broken or records)]
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    cause = "their latents are not finite" if broken else "the images of this step"
-    return (
-        f"the loss is {loss:.4g} and the gradient norm {norm:.4g}; the weights are still those of "
-        f"the step before. Images: {shown} ({cause})"
-    )
+def _ending(run: RunState, requests: frozenset[str]) -> EndReason | None:
+    """Why the run ends here, if it does."""
+    total = run.trainer.total_steps
+    if "time-up" in requests or (total is not None and run.step >= total):
+        return "complete"
+    if "terminate" in requests:
+        return "terminated"
+    return "stopped" if "stop" in requests else None
+
+
+def prepare(run: RunState) -> Iterator[Event]:
+    """Assemble the trainer, and note what the base is before anything changes it.
+
+    Args:
+        run: gets its trainer, and the prompts that its recipe left open.
+    Yields:
+        How far it is.
+    """
+    run.trainer = yield from assemble(run.recipe, folder=run.folder)
+    trainer = run.trainer
+    chosen = trainer.recipe != run.recipe
+    run.recipe = trainer.recipe
+    if trainer.rank == 0:
+        if chosen:
+            store.write_text(run.folder / "recipe.toml", run.recipe.to_toml())
+        trainer.fixed.remember(trainer.family, trainer.adapter)
+        run.movement = Movement(trainer)
+    if run.recipe.trackers:
+        trainer.accelerator.init_trackers(run.recipe.name)
+
+
+def end(run: RunState, reason: EndReason) -> Iterator[Event]:
+    """Save before sampling; a run in a hurry only keeps what is saved.
+
+    Args:
+        run: through its last step.
+        reason: why it was the last.
+    Yields:
+        What is saved and drawn, and the end.
+    """
+    if reason != "terminated":
+        yield from moments.save_lora(run, final=reason == "complete")
+    if run.asked == "terminated":  # while the file was being proved
+        reason = "terminated"
+    if reason == "complete":
+        yield from moments.draw_samples(run)
+    run.trainer.accelerator.wait_for_everyone()
+    run.trainer.accelerator.end_training()
+    yield Finished(step=run.step, reason=reason)

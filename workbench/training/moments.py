@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -25,10 +24,9 @@ from workbench.records.events import (
     Warned,
 )
 from workbench.records.sampling import evaluating, sample, save_pictures
-from workbench.training import loop, saving
-
-if TYPE_CHECKING:
-    from workbench.training.run import Run
+from workbench.training import saving
+from workbench.training.state import RunState
+from workbench.training.step import StepResult
 
 _STILL_STEPS = 20  # so many steps without any gradient mean that nothing is being trained
 _FOUND_STEPS = 50  # by then an optimizer that finds its rate has found one, usually after ten
@@ -36,7 +34,7 @@ _SPACE_EVERY_S = 2  # how often a run that waits for space on a full disk looks 
 _REQUESTS = ("stop", "pause", "save-now", "sample-now", "terminate", "time-up")
 
 
-def progress(run: "Run", epoch: int, result: loop.StepResult) -> Progress:
+def progress(run: RunState, epoch: int, result: StepResult) -> Progress:
     """What the last step came to, with rates and the time that is left.
 
     Args:
@@ -73,7 +71,7 @@ def progress(run: "Run", epoch: int, result: loop.StepResult) -> Progress:
     return event
 
 
-def _eta_s(run: "Run", rate: float) -> float | None:
+def _eta_s(run: RunState, rate: float) -> float | None:
     ends = []
     if run.trainer.total_steps is not None and rate > 0:
         ends.append((run.trainer.total_steps - run.step) / rate)
@@ -82,7 +80,7 @@ def _eta_s(run: "Run", rate: float) -> float | None:
     return max(0.0, min(ends)) if ends else None
 
 
-def watch(run: "Run", result: loop.StepResult) -> Iterator[Event]:
+def watch(run: RunState, result: StepResult) -> Iterator[Event]:
     """Count overflows, and say once when nothing is being trained."""
     run.trainer.num_overflows += result.overflowed
     rates = [group["lr"] for group in run.trainer.optimizer.param_groups]
@@ -103,7 +101,7 @@ def watch(run: "Run", result: loop.StepResult) -> Iterator[Event]:
             yield Warned(id="rate-not-found", message=stuck[0], fix=stuck[1], step=run.step)
 
 
-def requests(run: "Run") -> Generator[Event, None, frozenset[str]]:
+def requests(run: RunState) -> Generator[Event, None, frozenset[str]]:
     """What is asked of the run now, the same in every process; waits out a pause."""
     requests = _agreed(run, _pending(run))
     if "pause" in requests:
@@ -116,7 +114,7 @@ def requests(run: "Run") -> Generator[Event, None, frozenset[str]]:
     return requests
 
 
-def _pending(run: "Run") -> frozenset[str]:
+def _pending(run: RunState) -> frozenset[str]:
     asked = {"stopped": "stop", "terminated": "terminate"}.get(run.asked or "")
     lying = run.control.pending() if run.trainer.rank == 0 else frozenset()
     minutes = run.recipe.length.minutes
@@ -124,18 +122,19 @@ def _pending(run: "Run") -> frozenset[str]:
     return frozenset(lying) | ({asked} if asked else set()) | ({"time-up"} if late else set())
 
 
-def _agreed(run: "Run", requests: frozenset[str]) -> frozenset[str]:
+def _agreed(run: RunState, requests: frozenset[str]) -> frozenset[str]:
     """What any process was asked is asked of all."""
     accelerator = run.trainer.accelerator
     if accelerator.num_processes == 1:
         return requests
     names = _REQUESTS
     flags = torch.tensor([float(name in requests) for name in names], device=accelerator.device)
-    agreed = accelerator.reduce(flags, reduction="sum").tolist()
-    return frozenset(name for name, flag in zip(names, agreed, strict=True) if flag > 0)
+    agreed = accelerator.reduce(flags, reduction="sum")
+    assert isinstance(agreed, torch.Tensor)
+    return frozenset(name for name, flag in zip(names, agreed.tolist(), strict=True) if flag > 0)
 
 
-def cadence(run: "Run", requests: frozenset[str], *, last: bool) -> Iterator[Event]:
+def cadence(run: RunState, requests: frozenset[str], *, last: bool) -> Iterator[Event]:
     """Save, validate and sample when it is time, or asked; save before anything can fail."""
     recipe, total = run.recipe, run.trainer.total_steps
     fifth = math.ceil(total / 5) if total else 500
@@ -149,17 +148,17 @@ def cadence(run: "Run", requests: frozenset[str], *, last: bool) -> Iterator[Eve
     if not last and ("sample-now" in requests or _due(run, recipe.sampling.every_steps)):
         yield from draw_samples(run)
     if run.trainer.rank == 0:
-        # Only what was seen: what is asked this moment is for the next step.
+        # Clear only the requests handled above; one that arrived since is handled after the next.
         for name in REQUESTS:
             if name in requests and name != "pause":
                 run.control.clear(name)
 
 
-def _due(run: "Run", every: int | None) -> bool:
+def _due(run: RunState, every: int | None) -> bool:
     return every is not None and run.step % every == 0
 
 
-def save_checkpoint(run: "Run") -> Iterator[Event]:
+def save_checkpoint(run: RunState) -> Iterator[Event]:
     """Save; a full disk pauses the run instead of ending it."""
     trainer, before = run.trainer, time.monotonic()
     if trainer.rank == 0:
@@ -178,7 +177,7 @@ def save_checkpoint(run: "Run") -> Iterator[Event]:
     trainer.accelerator.wait_for_everyone()
 
 
-def _wait_for_space(run: "Run", error: checkpoint.DiskFull) -> Iterator[Event]:
+def _wait_for_space(run: RunState, error: checkpoint.DiskFull) -> Iterator[Event]:
     yield Warned(id="disk-full", message=str(error), fix="free the space; the run then goes on")
     yield Paused(step=run.step, reason="disk full")
     waiting = True
@@ -190,7 +189,7 @@ def _wait_for_space(run: "Run", error: checkpoint.DiskFull) -> Iterator[Event]:
     yield Continued(step=run.step)
 
 
-def save_lora(run: "Run", *, final: bool) -> Iterator[Event]:
+def save_lora(run: RunState, *, final: bool) -> Iterator[Event]:
     """Write the LoRA file.
 
     Args:
@@ -216,7 +215,7 @@ def save_lora(run: "Run", *, final: bool) -> Iterator[Event]:
     run.trainer.accelerator.wait_for_everyone()
 
 
-def measures_next(run: "Run") -> bool:
+def measures_next(run: RunState) -> bool:
     """Whether the next step will be followed by a measurement, as far as that is known.
 
     Args:
@@ -228,12 +227,12 @@ def measures_next(run: "Run") -> bool:
     return step == total or step % _measured_every(run) == 0
 
 
-def _measured_every(run: "Run") -> int:
+def _measured_every(run: RunState) -> int:
     total = run.trainer.total_steps
     return run.recipe.validation.every_steps or (math.ceil(total / 10) if total else 250)
 
 
-def validate(run: "Run") -> Iterator[Event]:
+def validate(run: RunState) -> Iterator[Event]:
     """Measure the stable loss, and how far the weights have come.
 
     Args:
@@ -251,7 +250,7 @@ def validate(run: "Run") -> Iterator[Event]:
     trainer.accelerator.wait_for_everyone()
 
 
-def draw_samples(run: "Run", *, base: bool = False) -> Iterator[Event]:
+def draw_samples(run: RunState, *, base: bool = False) -> Iterator[Event]:
     """Draw the fixed prompts; a device too full for it costs the pictures, not the run."""
     if run.trainer.rank == 0 and run.recipe.sampling.prompts:
         try:
@@ -269,7 +268,7 @@ def draw_samples(run: "Run", *, base: bool = False) -> Iterator[Event]:
     run.trainer.accelerator.wait_for_everyone()
 
 
-def _sampled(run: "Run", *, base: bool) -> Sampled:
+def _sampled(run: RunState, *, base: bool) -> Sampled:
     trainer, before = run.trainer, time.monotonic()
     with trainer.untrained() if base else trainer.showing():
         pictures = sample(trainer.family, run.recipe.sampling, prompts=run.prompts())
@@ -281,25 +280,6 @@ def _sampled(run: "Run", *, base: bool) -> Sampled:
     )
     seconds = time.monotonic() - before
     return Sampled(step=run.step, pictures=shown, base=base, seconds=seconds)
-
-
-class Rate:
-    """Steps a second over the recent past."""
-
-    def __init__(self) -> None:
-        self._times: list[float] = []
-
-    def after(self, seconds: float) -> float:
-        """Count one step.
-
-        Args:
-            seconds: training time so far.
-        Returns:
-            Steps a second over the last fifty steps; 0 after the first.
-        """
-        self._times = [*self._times[-50:], seconds]
-        span = self._times[-1] - self._times[0]
-        return (len(self._times) - 1) / span if span > 0 else 0.0
 
 
 def _size(path: Path) -> int:

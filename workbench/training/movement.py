@@ -14,6 +14,7 @@ from torch import Tensor
 from workbench.adapters import Full
 from workbench.adapters.attached import AttachedNetwork
 from workbench.adapters.layers import squared_norm
+from workbench.adapters.naming import is_encoder
 from workbench.records.events import Averaged, Measured
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def block_of(name: str) -> str:
         For example "unet.down_blocks.1"; of a text encoder its name alone.
     """
     part, *path = name.split(".")
-    if part != "unet" or not path:
+    if is_encoder(part) or not path:
         return part
     numbered = len(path) > 1 and path[1].isdecimal()
     return ".".join([part, *path[: 2 if numbered else 1]])

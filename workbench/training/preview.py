@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.data.loader import MicroBatch
 from workbench.training.batches import Batch
-from workbench.training.loop import Question, question
+from workbench.training.step import Question, question
 
 if TYPE_CHECKING:
     from workbench.training.trainer import Trainer
@@ -26,7 +26,7 @@ class Preview:
         step: optimizer step that it belongs to, counted from 0.
         micro_batch: which pictures, flipped or not.
         batch: latents, captions and sizes.
-        asked: timesteps, noised latents and target.
+        asked: levels, noised latents and target.
         weights: how much each sample's loss counts (B,), by timestep and by subset.
     """
 
@@ -54,7 +54,7 @@ def previews(trainer: "Trainer", count: int) -> Iterator[Preview]:
     for step, micro_batch in islice(every, count):
         batch = trainer.batches.make(micro_batch, step=step)
         asked = question(trainer, batch)
-        weights = trainer.objective.weights[asked.timesteps]
+        weights = trainer.objective.weights(asked.level)
         if batch.weights is not None:
             weights = weights * batch.weights
         yield Preview(step, micro_batch, batch, asked, weights)
@@ -62,7 +62,7 @@ def previews(trainer: "Trainer", count: int) -> Iterator[Preview]:
 
 @torch.no_grad()
 def pictures(trainer: "Trainer", preview: Preview) -> Tensor:
-    """Show a micro-batch's latents as the autoencoder decodes them: what the U-Net can learn from.
+    """Show a micro-batch's latents decoded: what the denoiser can learn from.
 
     Args:
         trainer: has the autoencoder.
@@ -71,4 +71,5 @@ def pictures(trainer: "Trainer", preview: Preview) -> Tensor:
         (B, 3, H, W) in [0, 1], on the CPU; decoded one by one, to need no more than one's memory.
     """
     latents = preview.batch.latents
-    return torch.cat([trainer.family.decode(one[None]).cpu() for one in latents])
+    with trainer.family.using("codec"):
+        return torch.cat([trainer.family.codec.decode(one[None]).cpu() for one in latents])

@@ -26,7 +26,8 @@ from workbench import __version__, seeds, settings, store
 from workbench.data import dataset as data
 from workbench.data.captions import CaptionSettings, split_tags
 from workbench.data.sources import MADE_BY
-from workbench.models import family as models
+from workbench.models import loading as models
+from workbench.models.family import Identity
 from workbench.recipe import Recipe
 from workbench.records.sampling import draw, without_trigger
 from workbench.settings import Settings, SettingsError, setting
@@ -225,7 +226,7 @@ def _write_made_by(
     chosen: PriorSettings,
     *,
     jobs: Sequence[Prompted],
-    base: dict[str, Any],
+    base: Identity,
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     content = {

@@ -3,34 +3,29 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from workbench import settings, store
+from workbench import store
 from workbench.data.cache import LatentNotFinite
 from workbench.quiet import hush
 from workbench.recipe import Recipe
-from workbench.records import checkpoint, history
+from workbench.records import checkpoint
 from workbench.records.control import Control
 from workbench.records.events import Event, Failed, Finished, Resumed, Saved, Started
 from workbench.records.lock import RunLock
 from workbench.records.log import EventLog
-from workbench.records.sampling import fill_prompt
 from workbench.settings import SettingsError
 from workbench.training import loop, saving
-from workbench.training.moments import Rate
-from workbench.training.movement import Movement
-from workbench.training.stages import stages
+from workbench.training.state import RunState, StopReason
+from workbench.training.step import NotFinite
 from workbench.training.trainer import Trainer, processes
 
 Observer = Callable[["Run", Event], Iterable[Event]]
-StopReason = Literal["stopped", "terminated"]
-_NUM_PROMPTS = 3  # taken from the captions where the recipe names none
 
 
 class Run:
-    """One training run in its folder.
+    """One training run in its folder: its state, its lock, and the events that it tells.
 
     Args:
         recipe: what to do.
@@ -40,13 +35,7 @@ class Run:
         observers: called with the run and each event; the events that they return are recorded too.
 
     Attributes:
-        step: optimizer steps done.
-        seconds: training time so far, over all resumes.
-        loaded: the checkpoint that the run goes on from.
-        was_complete: the run had come to its end before it was resumed.
-        between_steps: no weight is being changed, so what is saved now is whole.
-        num_still: steps in a row that changed nothing.
-        movement: how far the weights have come; None in all processes but the first.
+        state: where the run stands.
     """
 
     def __init__(
@@ -58,42 +47,45 @@ class Run:
         accept: bool = False,
         observers: Iterable[Observer] = (),
     ):
-        self.recipe, self.folder = recipe, folder
-        self.resuming, self.accept = resuming, accept
+        self.state = RunState(recipe, folder, resuming=resuming, accept=accept)
         self.observers = list(observers)
-        self.control = Control(folder)
-        self.step, self.seconds = 0, 0.0
-        self.loaded: checkpoint.Loaded | None = None
-        self.asked: StopReason | None = None
-        self.was_complete = resuming and history.state(folder) == "finished"
-        self.between_steps = True
-        self.num_still = 0
-        self.movement: Movement | None = None
-        self.rate = Rate()
-        self._trainer: Trainer | None = None
         self._log: EventLog | None = None
         self._under_way = self._ended = False
 
     @property
+    def recipe(self) -> Recipe:
+        """What to do, the prompts that it left open filled in once the run has begun."""
+        return self.state.recipe
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.state.folder
+
+    @property
+    def control(self) -> Control:
+        """Requests that lie in the folder."""
+        return self.state.control
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return self.state.step
+
+    @property
+    def asked(self) -> StopReason | None:
+        """Why the run should end; None while nobody asks."""
+        return self.state.asked
+
+    @property
     def trainer(self) -> Trainer:
-        """The assembled model, data and optimizer; there once preparation is done.
-
-        Returns:
-            The trainer.
-        """
-        assert self._trainer is not None, "the run is not prepared yet"
-        return self._trainer
-
-    @trainer.setter
-    def trainer(self, trainer: Trainer) -> None:
-        """Take the assembled trainer."""
-        self._trainer = trainer
+        """The assembled model, data and optimizer; there once preparation is done."""
+        return self.state.trainer
 
     @property
     def final_lora(self) -> Path:
         """Where the finished run's LoRA file lies; of a full fine-tune, the folder of its parts."""
-        suffix = "" if self.recipe.adapter.kind == "full" else ".safetensors"
-        return self.folder / "lora" / f"{self.recipe.name}{suffix}"
+        return self.state.final_lora
 
     def stop(self, reason: StopReason = "stopped") -> None:
         """End after the current step with everything saved; safe to call from a signal handler.
@@ -101,7 +93,7 @@ class Run:
         Args:
             reason: "stopped" by the user, who also gets a LoRA file, or "terminated" in a hurry.
         """
-        self.asked = reason
+        self.state.asked = reason
 
     def prompts(self) -> tuple[str, ...]:
         """The sample prompts with the first subset's words in place.
@@ -109,24 +101,7 @@ class Run:
         Returns:
             Prompts as they are sampled.
         """
-        subset = self.recipe.data.subsets[0]
-        return tuple(
-            fill_prompt(prompt, trigger=subset.trigger, class_word=subset.class_word)
-            for prompt in self.recipe.sampling.prompts or ()
-        )
-
-    def choose_prompts(self) -> None:
-        """Fill in the sample prompts that the recipe leaves open, from the training captions."""
-        if self.recipe.sampling.prompts is not None:
-            return
-        trainer = self.trainer
-        spread = trainer.train_records[:: max(1, len(trainer.train_records) // _NUM_PROMPTS)]
-        captions = dict.fromkeys(trainer.dataset.plain_caption(record) for record in spread)
-        prompts = tuple(caption for caption in captions if caption)[:_NUM_PROMPTS]
-        sampling = settings.replace(self.recipe.sampling, prompts=prompts)
-        self.recipe = trainer.recipe = settings.replace(self.recipe, sampling=sampling)
-        if trainer.rank == 0:
-            store.write_text(self.folder / "recipe.toml", self.recipe.to_toml())
+        return self.state.prompts()
 
     def inside(self, path: Path) -> str:
         """A path as events name it: relative to the run folder.
@@ -136,7 +111,7 @@ class Run:
         Returns:
             The path with forward slashes.
         """
-        return path.relative_to(self.folder).as_posix()
+        return self.state.inside(path)
 
     # ------------------------------------------------------------------------------ the events
 
@@ -160,7 +135,7 @@ class Run:
             )
         with self._holding():
             try:
-                for event in stages(self):
+                for event in loop.events(self.state):
                     yield from self._tell(event)
             except (GeneratorExit, KeyboardInterrupt):
                 self._leave()
@@ -177,11 +152,11 @@ class Run:
         if lock is not None:
             lock.acquire()
             self.control.clear()
-            if not self.resuming:
+            if not self.state.resuming:
                 store.write_text(self.folder / "recipe.toml", self.recipe.to_toml())
         try:
-            if self.resuming:
-                self.loaded = checkpoint.newest_valid(self.folder, read_only=not first)
+            if self.state.resuming:
+                self.state.loaded = checkpoint.newest_valid(self.folder, read_only=not first)
             with EventLog(self.folder, rank=0 if first else 1) as self._log:
                 yield
         finally:
@@ -196,7 +171,7 @@ class Run:
         self._under_way |= isinstance(event, Started | Resumed)
         self._ended |= isinstance(event, Finished)
         # Until a resume is under way it may still be refused, and then the run stays as it was.
-        if self._under_way or not self.resuming:
+        if self._under_way or not self.state.resuming:
             event = self._log.append(event)
         yield event
         for observer in self.observers:
@@ -206,13 +181,12 @@ class Run:
     def _leave(self) -> None:
         """The caller broke out: keep what is whole. Nothing can be yielded any more."""
         assert self._log is not None
-        refusable = self.resuming and not self._under_way
-        if self._trainer is None or self._trainer.rank > 0 or refusable or self._ended:
+        now = self.state
+        refusable = now.resuming and not self._under_way
+        if now.assembled is None or now.assembled.rank > 0 or refusable or self._ended:
             return
-        if self.between_steps and self.step > 0:
-            path = saving.save_checkpoint(
-                self._trainer, self.folder, self.step, seconds=self.seconds
-            )
+        if now.between_steps and now.step > 0:
+            path = saving.save_checkpoint(now.assembled, now.folder, now.step, seconds=now.seconds)
             self._log.append(Saved(step=self.step, path=self.inside(path)))
         self._log.append(Finished(step=self.step, reason="left"))
 
@@ -233,7 +207,7 @@ class Run:
                 "delete that file and start again: the picture is encoded anew; if it happens "
                 "again, set base.vae_dtype = 'float32'"
             )
-        elif isinstance(error, loop.NotFinite):
+        elif isinstance(error, NotFinite):
             cause = "not-finite"
             fix = (
                 "lower optimizer.learning_rate, look at the named images and their latents, and "

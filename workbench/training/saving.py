@@ -141,7 +141,7 @@ def save_lora(trainer: Trainer, path: Path, step: int) -> Path:
     with trainer.showing():
         return trainer.adapter.save(
             path,
-            name_of=trainer.family.kohya_name,
+            name_of=trainer.family.file_name,
             dtype=getattr(torch, trainer.recipe.output.dtype),
             metadata=describe(trainer, step),
         )
@@ -218,7 +218,7 @@ def describe(trainer: Trainer, step: int) -> dict[str, str]:
         architecture=architecture,
         base_name=Path(recipe.base.path).name,
         resolution=(side, side),
-        prediction=trainer.family.prediction_type,
+        prediction=trainer.family.process.prediction,
         base_hashes={names[k]: v for k, v in known.items() if k in names},
         training={
             "seed": recipe.training.seed,
@@ -235,7 +235,7 @@ def describe(trainer: Trainer, step: int) -> dict[str, str]:
             "optimizer": recipe.optimizer.kind,
             "lr_scheduler": recipe.schedule.kind,
             "mixed_precision": recipe.training.precision,
-            "zero_terminal_snr": trainer.family.zero_terminal_snr,
+            "zero_terminal_snr": trainer.family.process.ends_in_noise,
             **recipe.noise.metadata(),
         },
         tags=_tags(trainer),

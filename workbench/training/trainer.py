@@ -7,28 +7,36 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from workbench import seeds, store
 from workbench.adapters import AttachedAdapter, Full
+from workbench.adapters.naming import is_encoder
 from workbench.data import dataset as data
 from workbench.data.loader import Loader
 from workbench.diffusion.noise import white
 from workbench.diffusion.objective import Objective
-from workbench.diffusion.targets import corrupt
-from workbench.models import family as models
+from workbench.models import loading as models
+from workbench.models.family import Condition, Family
 from workbench.optim import Averaging, Ema
 from workbench.optim.rounding import StandIns
 from workbench.recipe import Recipe
 from workbench.records.events import Preparing
-from workbench.records.solver import require_fit
+from workbench.records.fixed import FixedInputs
+from workbench.records.sampling import filled_prompts
 from workbench.records.validation import StableLoss
 from workbench.settings import SettingsError
 from workbench.training.batches import Batch, Batches
 from workbench.training.caching import cache_latents, cache_texts, said_of_texts, why_live
+from workbench.training.fitting import require_fit, with_prompts
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator, PartialState
+    from accelerate.optimizer import AcceleratedOptimizer
 
 _MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -36,23 +44,24 @@ _MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 class Denoiser(nn.Module):
     """The one module that holds every trainable part, so that processes share all its gradients."""
 
-    def __init__(self, family: models.Family, trained: dict[str, nn.Module]):
+    def __init__(self, family: Family, trained: dict[str, nn.Module]):
         super().__init__()
         self.trained = nn.ModuleDict(trained)
         self.family = family
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, batch: Batch) -> Tensor:
+    def forward(self, noisy: Tensor, level: Tensor, batch: Batch) -> Tensor:
         """Predict, encoding the captions first where the text encoder learns.
 
         Args:
             noisy: noised latents (B, C, h, w).
-            timesteps: (B,).
-            batch: captions or text, and sizes.
+            level: (B,).
+            batch: captions or text, sizes, and what is laid beside.
         Returns:
             Prediction (B, C, h, w).
         """
-        text = batch.text or self.family.encode_captions(list(batch.captions))
-        return self.family.denoise(noisy, timesteps, text, batch.sizes)
+        text = batch.text or self.family.collate(self.family.encode_text(batch.captions))
+        condition = Condition(text, batch.sizes, batch.beside)
+        return self.family.denoise(noisy, level, condition)
 
 
 @dataclass
@@ -62,7 +71,7 @@ class Trainer:
     Attributes:
         model: the denoiser, wrapped for precision and many processes.
         trainables: name to parameter, in a fixed order.
-        alphas_cumprod: alpha_bar of the noise schedule (T,), on the model's device.
+        fixed: what the reload proof asks the model.
         objective: from predictions to losses.
         total_steps: optimizer steps planned; None when only a time is given.
         held_out: record indices never trained on.
@@ -72,18 +81,18 @@ class Trainer:
     """
 
     recipe: Recipe
-    accelerator: Any
-    family: models.Family
+    accelerator: "Accelerator"
+    family: Family
     dataset: data.Dataset
     loader: Loader
     batches: Batches
     adapter: AttachedAdapter
-    model: Any
-    optimizer: Any
-    schedule: Any
+    model: nn.Module
+    optimizer: "AcceleratedOptimizer"
+    schedule: LambdaLR
     ema: Ema | None
     stable_loss: StableLoss
-    alphas_cumprod: Tensor
+    fixed: FixedInputs
     total_steps: int | None
     train_records: list[int]
     held_out: list[int]
@@ -100,8 +109,7 @@ class Trainer:
             self.recipe.loss,
             self.recipe.weighting,
             self.recipe.timesteps,
-            alphas_cumprod=self.alphas_cumprod,
-            prediction=self.family.prediction_type,
+            process=self.family.process,
         )
 
     @property
@@ -129,7 +137,9 @@ class Trainer:
         """
         if self.accelerator.num_processes == 1:
             return values
-        return self.accelerator.reduce(values, reduction="mean")
+        averaged = self.accelerator.reduce(values, reduction="mean")
+        assert isinstance(averaged, Tensor)
+        return averaged
 
     def untrained(self) -> contextlib.AbstractContextManager[None]:
         """The base, before the first step; a full fine-tune is its base until then."""
@@ -154,33 +164,24 @@ class Trainer:
             apart=self.recipe.optimizer.apart,
         )
 
-    def stable_losses(self, record: int, timesteps: Tensor, generator: torch.Generator) -> Tensor:
-        """Plain squared errors of one image at some timesteps; see `StableLoss.measure`.
+    def stable_losses(self, record: int, level: Tensor, generator: torch.Generator) -> Tensor:
+        """Plain squared errors of one image at some levels; see `StableLoss.measure`.
 
         Args:
             record: image.
-            timesteps: (N,).
+            level: (N,).
             generator: CPU generator of the noise.
         Returns:
             Losses (N,).
         """
-        count = len(timesteps)
-        latents = self.batches.clean_latents(record).expand(count, -1, -1, -1)
-        timesteps = timesteps.to(latents.device)
-        noisy, target = corrupt(
-            latents,
-            white(latents, generator),
-            timesteps,
-            alphas_cumprod=self.alphas_cumprod,
-            prediction=self.family.prediction_type,
-        )
-        text = self.batches.encode([self.batches.plain_caption(record)])
-        size, predicted = self.batches.size(record), []
+        latents = self.batches.clean_latents(record).expand(len(level), -1, -1, -1)
+        level = level.to(latents.device)
+        noisy, target = self.family.process.mix(latents, white(latents, generator), level)
+        condition, predicted = self.batches.condition(record), []
         most = self.recipe.training.batch_size  # what fits for training fits here
-        for some, when in zip(noisy.split(most), timesteps.split(most), strict=True):
-            repeated = {k: rows.expand(len(when), *rows.shape[1:]) for k, rows in text.items()}
+        for some, when in zip(noisy.split(most), level.split(most), strict=True):
             with self.accelerator.autocast():
-                predicted.append(self.family.denoise(some, when, repeated, [size] * len(when)))
+                predicted.append(self.family.denoise(some, when, condition.repeated(len(when))))
         return (torch.cat(predicted).float() - target.float()).square().mean(dim=(1, 2, 3))
 
 
@@ -212,37 +213,54 @@ def assemble(
     train, held_out = data.split(dataset, recipe.data.holdout, seed=recipe.training.seed)
     yield Preparing(stage="loading the base", done=0, total=1)
     family = models.load(recipe.base, device=accelerator.device)
-    require_fit(family, recipe.sampling)
+    recipe = with_prompts(recipe, dataset, train)
     adapter = recipe.adapter.attach(
         family.parts,
-        family.adapter_targets,
+        family.targets,
         generator=seeds.generator(recipe.training.seed, "adapter"),
-        name_of=family.kohya_name,
+        name_of=family.file_name,
     )
     for p in adapter.trainables.values():
         p.data = p.data.to(getattr(torch, recipe.training.trainable_dtype))
-    trains_text = any(part.startswith("text_encoder") for part in adapter.modules)
-    caches: dict[str, Any] = {"accelerator": accelerator, "home": home or store.cache_home()}
-    latents = yield from cache_latents(recipe, dataset, family, **caches)
     batches = Batches(
         recipe,
         dataset,
         family,
-        latents=latents,
+        latents=None,
         texts=None,
-        trains_text=trains_text,
+        trains_text=any(map(is_encoder, adapter.modules)),
         rank=accelerator.process_index,
     )
-    live = why_live(recipe, is_drawn=dataset.is_drawn, trains_text=trains_text)
+    require_fit(recipe, family, dataset, trains_text=batches.trains_text)
+    caches: dict[str, Any] = {"accelerator": accelerator, "home": home or store.cache_home()}
+    with family.using("codec"):
+        batches.latents = yield from cache_latents(recipe, dataset, family, **caches)
+    with family.using("text_encoder"):
+        fixed = yield from _encode_texts(batches, train, held_out, **caches)
+    loader = _loader(recipe, dataset, train, accelerator)
+    return _trainer(recipe, accelerator, family, loader, batches, adapter, (train, held_out), fixed)
+
+
+def _encode_texts(
+    batches: Batches, train: list[int], held_out: list[int], **caches: Any
+) -> Generator[Preparing, None, FixedInputs]:
+    """Encode all that the run will say to the model, while the text encoder is in memory."""
+    recipe, dataset, family = batches.recipe, batches.dataset, batches.family
+    live = why_live(recipe, is_drawn=dataset.is_drawn, trains_text=batches.trains_text)
     texts = () if live else dataset.texts(train, seed=recipe.training.seed)
     if texts:
+        if "text_encoder" in family.frees:  # what validation reads, while it can be encoded
+            texts = (*texts, *map(batches.plain_caption, (*train, *held_out)))
         batches.texts = yield from cache_texts(texts, family, **caches)
     batches.said = said_of_texts(recipe.data.captions, num_texts=len(texts), live=live)
-    loader = _loader(recipe, dataset, train, accelerator)
-    return _trainer(recipe, accelerator, family, dataset, loader, batches, adapter, train, held_out)
+    subset = recipe.data.subsets[0]
+    prompts = filled_prompts(recipe.sampling, subset.trigger, subset.class_word)
+    return FixedInputs.freeze(family, prompts, sampling=recipe.sampling)
 
 
-def _loader(recipe: Recipe, dataset: data.Dataset, train: list[int], accelerator: Any) -> Loader:
+def _loader(
+    recipe: Recipe, dataset: data.Dataset, train: list[int], accelerator: "Accelerator"
+) -> Loader:
     """Which pictures each step of this process sees."""
     return Loader(
         dataset,
@@ -257,16 +275,16 @@ def _loader(recipe: Recipe, dataset: data.Dataset, train: list[int], accelerator
 
 def _trainer(
     recipe: Recipe,
-    accelerator: Any,
-    family: models.Family,
-    dataset: data.Dataset,
+    accelerator: "Accelerator",
+    family: Family,
     loader: Loader,
     batches: Batches,
     adapter: AttachedAdapter,
-    train: list[int],
-    held_out: list[int],
+    split: tuple[list[int], list[int]],
+    fixed: FixedInputs,
 ) -> Trainer:
     """Optimizer, schedule and moving average over an attached adapter."""
+    dataset, (train, held_out) = batches.dataset, split
     total_steps = recipe.length.total_steps(loader.steps_per_epoch)
     _require_schedule(recipe, total_steps)
     groups = recipe.optimizer.groups(adapter.groups(), adapter.rate_factors)
@@ -274,10 +292,10 @@ def _trainer(
     stand_ins = StandIns(groups) if narrow else None
     optimizer = recipe.optimizer.build(stand_ins.groups if stand_ins else groups)
     schedule = recipe.schedule.build(optimizer, total_steps or 1_000_000)
-    # Layers whose answer is left out get no gradient: SDXL reads its encoders before the last one.
-    skips = recipe.base.clip_skip > 0 or family.name == "sdxl"
     drops = getattr(recipe.adapter, "module_dropout", 0.0) > 0
-    accelerator.ddp_handler.find_unused_parameters = drops or (batches.trains_text and skips)
+    handler = accelerator.ddp_handler
+    assert handler is not None
+    handler.find_unused_parameters = drops or not family.idle.isdisjoint(adapter.modules)
     model, prepared = accelerator.prepare(Denoiser(family, adapter.modules), optimizer)
     return Trainer(
         recipe=recipe,
@@ -295,10 +313,10 @@ def _trainer(
             recipe.validation,
             train=[record for record in train if record not in dataset.priors] or train,
             held_out=held_out,
-            num_timesteps=len(family.alphas_cumprod),
+            process=family.process,
             seed=recipe.training.seed,
         ),
-        alphas_cumprod=family.alphas_cumprod.float().to(family.device),
+        fixed=fixed,
         total_steps=total_steps,
         train_records=train,
         held_out=held_out,
@@ -325,7 +343,7 @@ def _require_schedule(recipe: Recipe, total_steps: int | None) -> None:
         )
 
 
-def processes() -> Any:
+def processes() -> "PartialState":
     """The processes that train together, as torchrun or accelerate launched them.
 
     Returns:
@@ -338,7 +356,7 @@ def processes() -> Any:
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(hours=12))
 
 
-def _accelerator(recipe: Recipe, folder: Path) -> Any:
+def _accelerator(recipe: Recipe, folder: Path) -> "Accelerator":
     """Device, precision and processes, as the environment and the recipe say."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -348,6 +366,7 @@ def _accelerator(recipe: Recipe, folder: Path) -> Any:
     # accelerate keeps the first precision of a process for ever; each run brings its own.
     AcceleratorState._reset_state()
     device = processes().device
+    assert device is not None
     if precision == "float16" and device.type == "cpu":
         raise SettingsError(
             "training.precision must be float32 or bfloat16 on a CPU, got 'float16'; "

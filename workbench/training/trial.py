@@ -21,10 +21,12 @@ from workbench import settings
 from workbench.data import dataset as data
 from workbench.data.dataset import Dataset
 from workbench.data.loader import Loader
+from workbench.process import THOUSAND
 from workbench.recipe import LengthSettings, Recipe
 from workbench.records.events import Preparing
 from workbench.records.sampling import draw, evaluating, fill_prompt, save_pictures
-from workbench.training import loop, saving
+from workbench.training import saving
+from workbench.training.step import train_step
 from workbench.training.trainer import Trainer, assemble
 
 SAMPLE_STEPS = 2  # denoising steps that are timed; the rest cost the same
@@ -172,14 +174,14 @@ def _measure(
     for module in trainer.adapter.modules.values():
         module.train()
     step = trainer.loader.step(0)
-    loop.train_step(trainer, step)  # makes the optimizer's averages, and warms up
-    seconds = _timed(lambda: loop.train_step(trainer, step))
+    train_step(trainer, step)  # makes the optimizer's averages, and warms up
+    seconds = _timed(lambda: train_step(trainer, step))
     taken.step_s = seconds * load.micro_batches / len(step.micro_batches)
     taken.peaks["step"] = _peak()
     taken.seconds["validation"] = _validation_s(trainer)
     taken.doing = "samples"
     yield Preparing(stage="one batch of samples", done=0, total=1)
-    _sample(trainer, folder / "samples", taken)
+    _sample(trainer, folder / "samples", taken, prompts=recipe.sampling.prompts)
     taken.peaks["samples"] = _peak()
     taken.doing = "saving"
     yield Preparing(stage="one save", done=0, total=1)
@@ -196,27 +198,29 @@ def _caching_s(trainer: Trainer, load: Load) -> float:
         return 0.0
     pixels = load.dataset.pixels(0)[None].to(trainer.family.device)
     read = _timed(lambda: load.dataset.pixels(0))
-    with torch.no_grad():
-        return read + _timed(lambda: trainer.family.encode_pixels(pixels))
+    with torch.no_grad(), trainer.family.using("codec"):
+        return read + _timed(lambda: trainer.family.codec.encode(pixels))
 
 
 def _validation_s(trainer: Trainer) -> float:
     """Seconds of measuring the stable loss once, from one image."""
     chosen = trainer.recipe.validation
     count, held_out = chosen.num_images, trainer.recipe.data.holdout > 0
-    timesteps = torch.linspace(0, len(trainer.alphas_cumprod) - 1, chosen.num_bins * chosen.draws)
+    thousandths = torch.linspace(0, THOUSAND - 1, chosen.num_bins * chosen.draws)
+    level = trainer.family.process.at(thousandths)
     with evaluating(trainer.family):
         draws = torch.Generator()
-        one = _timed(lambda: trainer.stable_losses(0, timesteps.long(), draws))
+        one = _timed(lambda: trainer.stable_losses(0, level, draws))
     return one * count * (2 if held_out else 1)
 
 
-def _sample(trainer: Trainer, folder: Path, taken: _Taken) -> None:
+def _sample(
+    trainer: Trainer, folder: Path, taken: _Taken, *, prompts: tuple[str, ...] | None
+) -> None:
     """Draw as many pictures at once as the run will, with few steps, and scale the time up."""
     sampling, subset = trainer.recipe.sampling, trainer.recipe.data.subsets[0]
     words = {"trigger": subset.trigger, "class_word": subset.class_word}
-    prompts = sampling.prompts
-    if prompts is None:  # three captions are taken later
+    if prompts is None:  # three captions are taken for the run itself
         prompts = tuple(trainer.dataset.plain_caption(0) for _ in range(3))
     jobs = [(fill_prompt(p, **words), seed) for p in prompts for seed in sampling.seeds]
     batch = jobs[: sampling.batch_size]

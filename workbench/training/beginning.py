@@ -1,45 +1,17 @@
-"""The stages of a run: begin or go on, step until an end comes, end."""
+"""What a run says before its first step: what it will do, or where it goes on."""
 
-import time
-from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator
 
 from workbench import store
-from workbench.data.loader import Step
 from workbench.records import checkpoint
-from workbench.records.events import Event, Finished, Preparing, Resumed, Started, Warned
+from workbench.records.events import Event, Preparing, Resumed, Started, Warned
 from workbench.records.sampling import evaluating
 from workbench.settings import SettingsError
-from workbench.training import loop, moments, saving
-from workbench.training.movement import Movement
-from workbench.training.trainer import assemble
-
-if TYPE_CHECKING:
-    from workbench.training.run import Run
-
-Reason = Literal["complete", "stopped", "terminated"]
+from workbench.training import moments, saving
+from workbench.training.state import RunState
 
 
-def stages(run: "Run") -> Iterator[Event]:
-    """Prepare, begin or go on, train, end.
-
-    Args:
-        run: its trainer is assembled here.
-    Yields:
-        Events, not yet recorded.
-    """
-    run.trainer = yield from assemble(run.recipe, folder=run.folder)
-    run.choose_prompts()
-    if run.trainer.rank == 0:
-        run.movement = Movement(run.trainer)
-    if run.recipe.trackers:
-        run.trainer.accelerator.init_trackers(run.recipe.name)
-    yield from begin(run) if run.loaded is None else go_on(run, run.loaded)
-    reason = yield from steps(run)
-    yield from end(run, reason)
-
-
-def begin(run: "Run") -> Iterator[Event]:
+def begin(run: RunState) -> Iterator[Event]:
     """Say what will happen, and keep the base's pictures and losses while there is a base."""
     trainer = run.trainer
     yield Started(
@@ -64,7 +36,7 @@ def begin(run: "Run") -> Iterator[Event]:
     yield from moments.draw_samples(run, base=True)
 
 
-def go_on(run: "Run", loaded: checkpoint.Loaded) -> Iterator[Event]:
+def go_on(run: RunState, loaded: checkpoint.Loaded) -> Iterator[Event]:
     """Put the checkpoint back, and say what is not as it was."""
     trainer = run.trainer
     cursor = saving.restore(trainer, loaded)
@@ -104,7 +76,7 @@ def go_on(run: "Run", loaded: checkpoint.Loaded) -> Iterator[Event]:
     yield from data_warnings(run)
 
 
-def data_warnings(run: "Run") -> Iterator[Event]:
+def data_warnings(run: RunState) -> Iterator[Event]:
     """What was set aside from the data.
 
     Args:
@@ -125,7 +97,7 @@ def data_warnings(run: "Run") -> Iterator[Event]:
         yield Warned(id="data-note", message=note, severity="note")
 
 
-def weighting_note(run: "Run") -> Iterator[Event]:
+def weighting_note(run: RunState) -> Iterator[Event]:
     """Say what factor the weights of the timesteps put on the loss, and so on the learning rate.
 
     Args:
@@ -148,59 +120,3 @@ def weighting_note(run: "Run") -> Iterator[Event]:
         "size even that out, training.gradient_clip does not",
         fix="weighting.normalise=true divides it out",
     )
-
-
-def steps(run: "Run") -> Generator[Event, None, Reason]:
-    """Step until an end comes; returns why it ended."""
-    trainer = run.trainer
-    if trainer.total_steps is not None and run.step >= trainer.total_steps:
-        return "complete"  # killed after its last step: only the end is left to do
-    for module in trainer.adapter.modules.values():
-        module.train()
-    before = time.monotonic()
-    for step, result in _guarded(run):
-        now = time.monotonic()
-        run.seconds, before = run.seconds + now - before, now
-        yield moments.progress(run, step.epoch, result)
-        yield from moments.watch(run, result)
-        requests = yield from moments.requests(run)
-        ending = _ending(run, requests)
-        yield from moments.cadence(run, requests, last=ending is not None)
-        if ending is not None:
-            return ending
-        before = time.monotonic()
-    raise AssertionError("the loader has no end")
-
-
-def _guarded(run: "Run") -> Iterator[tuple[Step, loop.StepResult]]:
-    """The loop's steps, counted; says when weights are being changed: nothing half is saved."""
-    steps = loop.steps(run.trainer, run.step)
-    while True:
-        run.between_steps = False
-        if run.movement is not None and moments.measures_next(run):
-            run.movement.watch()
-        done = next(steps)
-        run.step += 1
-        run.between_steps = True
-        yield done
-
-
-def _ending(run: "Run", requests: frozenset[str]) -> Reason | None:
-    """Why the run ends here, if it does."""
-    total = run.trainer.total_steps
-    if "time-up" in requests or (total is not None and run.step >= total):
-        return "complete"
-    if "terminate" in requests:
-        return "terminated"
-    return "stopped" if "stop" in requests else None
-
-
-def end(run: "Run", reason: Reason) -> Iterator[Event]:
-    """Save before sampling; a run in a hurry only keeps its checkpoint."""
-    if reason != "terminated":
-        yield from moments.save_lora(run, final=reason == "complete")
-    if reason == "complete":
-        yield from moments.draw_samples(run)
-    run.trainer.accelerator.wait_for_everyone()
-    run.trainer.accelerator.end_training()
-    yield Finished(step=run.step, reason=reason)

@@ -1,0 +1,241 @@
+"""The rungs of the reload proof: a difference, what it may be, and a sentence about it."""
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from workbench import store
+from workbench.adapters import formats
+from workbench.adapters.attached import AttachedNetwork
+from workbench.adapters.kohya import altered_layers
+from workbench.adapters.layers import Layer, copied, relative_error
+from workbench.evaluation.results import ProofRow
+from workbench.records.fixed import NUM_INPUTS
+
+if TYPE_CHECKING:
+    from workbench.models.family import Family
+
+# What saving may cost, as a share of what the LoRA changes in the model's output.
+OUTPUT_LIMIT = 1e-2
+# float16 rounds a layer's dW by 3e-4; ten times that comes from values near the smallest it has.
+ROUNDING_LIMIT = 1e-3
+PICTURE_LIMIT = 1.0  # of 255 levels, mean over the picture
+TEXT_LIMIT = 1e-3  # of the largest embedding
+
+
+def tensor_rows(stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterator[ProofRow]:
+    """Names equal, and every tensor bit for bit the trained one in the file's type."""
+    missing, unknown = sorted(wanted.keys() - stored.keys()), sorted(stored.keys() - wanted.keys())
+    said = f"All {len(wanted)} tensors are there, and no others."
+    if missing or unknown:
+        said = f"{len(missing)} missing, {len(unknown)} unknown: {_few([*missing, *unknown])}."
+    strange = len(missing) + len(unknown)
+    yield ProofRow("names", strange, 0, strange == 0, said)
+    common = [name for name in wanted if name in stored]
+    altered = [name for name in common if not _same_bits(wanted[name], stored[name])]
+    exact = (".alpha", ".dora_scale")
+    types = sorted({str(stored[n].dtype)[6:] for n in common if not n.endswith(exact)})
+    said = f"Every tensor is bit for bit what was trained, as {' and '.join(types)}."
+    if altered:
+        said = f"{len(altered)} tensors differ from what was trained: {_few(altered)}."
+    yield ProofRow("tensors", len(altered), 0, not altered, said)
+
+
+def _same_bits(trained: Tensor, stored: Tensor) -> bool:
+    cast = trained.detach().cpu().to(stored.dtype)
+    if cast.shape != stored.shape:
+        return False
+    one, other = (t.contiguous().reshape(-1).view(torch.uint8) for t in (cast, stored))
+    return one.equal(other)
+
+
+def rounding_row(reloaded: Mapping[str, Layer], adapter: AttachedNetwork) -> ProofRow:
+    """How much the file's type changed the effect of each layer: said, but no failure."""
+    common = {name: copied(x) for name, x in adapter.layers().items() if name in reloaded}
+    errors = relative_error(reloaded, common, weights=adapter.weights())
+    worst = max(errors, key=errors.__getitem__, default="")
+    value = errors.get(worst, 0.0)
+    many = sum(error > ROUNDING_LIMIT for error in errors.values())
+    said = f"Saving changed no layer's dW by more than {value:.2g} of it."
+    if many:
+        said = (
+            f"Saving rounds the dW of {many} layers by more than {ROUNDING_LIMIT:g} of it, most "
+            f"in {worst}; output.dtype = 'float32' keeps every bit."
+        )
+    return ProofRow("rounding", value, ROUNDING_LIMIT, True, said, warning=many > 0)
+
+
+def output_row(name: str, found: Tensor, wanted: Tensor, *, base: Tensor) -> ProofRow:
+    """Difference as a share of what the LoRA changes; where that is nothing, of the output."""
+    effect = torch.maximum((wanted - base).norm(), 1e-3 * wanted.norm()).clamp(min=1e-12)
+    value = float((found - wanted).norm() / effect)
+    passed = value <= OUTPUT_LIMIT
+    said = (
+        f"At {NUM_INPUTS} fixed inputs it predicts the same, but for {value:.1g} of what the LoRA "
+        "changes."
+    )
+    if not passed:
+        said = (
+            f"At {NUM_INPUTS} fixed inputs it predicts something else: {value:.2g} of what the "
+            "LoRA changes."
+        )
+    return ProofRow(name, value, OUTPUT_LIMIT, passed, said)
+
+
+def off_row(off: Tensor, base: Tensor) -> ProofRow:
+    """The file at strength 0 leaves the base, bit for bit.
+
+    Args:
+        off: what the base answers with the file at strength 0, (5, C, h, w).
+        base: what it answers without the file.
+    Returns:
+        The rung.
+    """
+    worst = float((off - base).abs().max())
+    said = "With the reloaded LoRA switched off, the model is the base bit for bit."
+    if not off.equal(base):
+        said = f"With the reloaded LoRA switched off, it differs from the base by {worst:.2g}."
+    return ProofRow("strength 0", worst, 0, off.equal(base), said)
+
+
+def untouched_row(off: Tensor, base: Tensor, *, same_base: bool) -> ProofRow:
+    """The trained adapter switched off leaves the base, whose weights have their first hash."""
+    worst = float((off - base).abs().max())
+    passed = off.equal(base) and same_base
+    said = "With the trained adapter switched off, the model is the base bit for bit."
+    if not off.equal(base):
+        said = f"With the trained adapter switched off, it differs from the base by {worst:.2g}."
+    if not same_base:
+        said = "The base's own weights are not those that it was loaded with (by SHA-256)."
+    return ProofRow("base untouched", worst, 0, passed, said)
+
+
+def text_row(value: float) -> ProofRow:
+    """A frozen encoder must still give the embeddings that were trained on.
+
+    Args:
+        value: difference as a share of the largest embedding.
+    Returns:
+        The rung.
+    """
+    passed = value <= TEXT_LIMIT
+    said = "The text encoder gives the embeddings that were used."
+    if not passed:
+        said = f"The text encoder gives other embeddings than were used, by {value:.2g} of them."
+    return ProofRow("text", value, TEXT_LIMIT, passed, said)
+
+
+def effect_row(on: Tensor, base: Tensor) -> ProofRow:
+    """How much a file changes; nothing at all is worth a warning.
+
+    Args:
+        on: what the base answers with the file, (5, C, h, w).
+        base: what it answers without.
+    Returns:
+        The rung.
+    """
+    effect = float((on - base).norm() / base.norm().clamp(min=1e-12))
+    said = f"It changes what the model predicts by {effect:.2g} of it."
+    if effect == 0:
+        said = "It changes nothing: its weights are all zero."
+    return ProofRow("effect", effect, None, math.isfinite(effect), said, warning=effect == 0)
+
+
+def merged_row(merged: Tensor, on: Tensor, *, base: Tensor, dtype: str) -> ProofRow:
+    """Merged into the weights it must do what it does beside them, as far as their type allows.
+
+    Args:
+        merged: what the base answers with the file in its weights, (5, C, h, w).
+        on: what it answers with the file beside them.
+        base: what it answers without.
+        dtype: of the weights.
+    Returns:
+        The rung; what a narrow type loses is a warning.
+    """
+    row = output_row("merged", merged, on, base=base)
+    if row.passed or dtype == "float32":
+        return row
+    said = (
+        f"Merging into {dtype} weights loses {row.value:.2g} of what the LoRA changes: keep it "
+        "beside the model, or merge in float32."
+    )
+    return replace(row, passed=math.isfinite(row.value), warning=True, explanation=said)
+
+
+def elsewhere_rows(found: Mapping[str, float]) -> Iterator[ProofRow]:
+    """For a DoRA alone; a matter of other programs, so no failure."""
+    if not found:
+        return
+    worst, mean = max(found, key=found.__getitem__), sum(found.values()) / len(found)
+    said = (
+        "ComfyUI and its kin divide a DoRA by |W|, not by |W + dW|: what they show of each layer's "
+        f"change is off by {min(found.values()):.1%} to {found[worst]:.1%}, {mean:.1%} on average, "
+        f"most in {worst}; `workbench convert --rank` writes a plain LoRA for them."
+    )
+    yield ProofRow("other programs", found[worst], None, True, said, warning=mean > OUTPUT_LIMIT)
+
+
+def trip_row(family: "Family", path: Path) -> ProofRow:
+    """Kohya's format to PEFT's and back must give the same tensors."""
+    with tempfile.TemporaryDirectory() as folder:
+        there, back = Path(folder) / "peft.safetensors", Path(folder) / "kohya.safetensors"
+        names = {"parts": family.parts, "name_of": family.file_name}
+        formats.convert(path, there, to="peft", **names)
+        formats.convert(there, back, to="kohya", **names)
+        before, after = store.load_tensors(path), store.load_tensors(back)
+    wrong = sorted(before.keys() ^ after.keys())
+    wrong += [n for n in before if n in after and not _same_bits(before[n], after[n])]
+    said = "Converted to PEFT's format and back, every tensor is the same."
+    if wrong:
+        said = f"Converted to PEFT's format and back, {len(wrong)} tensors differ: {_few(wrong)}."
+    return ProofRow("round trip", len(wrong), 0, not wrong, said)
+
+
+def picture_row(found: Image.Image, wanted: Image.Image) -> ProofRow:
+    """The same prompt and seed, drawn with the file and with what was trained.
+
+    Args:
+        found: with the file.
+        wanted: with what was trained.
+    Returns:
+        The rung.
+    """
+    difference = np.abs(np.asarray(found, np.int16) - np.asarray(wanted, np.int16))
+    value = float(difference.mean())
+    passed = value <= PICTURE_LIMIT
+    said = "The same prompt and seed give the same picture, pixel for pixel."
+    if value > 0:
+        other = "nearly the same" if passed else "another"
+        said = (
+            f"The same prompt and seed give {other} picture: {value:.2g} of 255 levels apart on "
+            f"average, {difference.max()} at most."
+        )
+    return ProofRow("picture", value, PICTURE_LIMIT, passed, said)
+
+
+def hash_row(path: Path) -> ProofRow:
+    """Every layer against the hash that was recorded when the file was written.
+
+    Args:
+        path: a LoRA file of ours.
+    Returns:
+        The rung.
+    """
+    altered = altered_layers(path)
+    said = "Every layer has the hash that was recorded when the file was written."
+    if altered:
+        said = f"{len(altered)} layers were altered since the file was written: {_few(altered)}."
+    return ProofRow("hashes", len(altered), 0, not altered, said)
+
+
+def _few(names: Sequence[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

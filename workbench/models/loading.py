@@ -1,0 +1,134 @@
+"""A base model found, recognised by its family, and loaded."""
+
+import importlib
+from collections.abc import Callable
+from typing import Protocol, cast
+
+import torch
+
+from workbench.models import registry
+from workbench.models.base import BaseSettings
+from workbench.models.family import Family
+from workbench.models.source import Described, Peek, Source, peek
+from workbench.models.strangers import refusal
+from workbench.settings import SettingsError
+
+__all__ = ["FamilyModule", "load", "locate", "module"]
+
+
+class FamilyModule(Protocol):
+    """What the file of a family offers beside its class.
+
+    Attributes:
+        TITLE: its name for people.
+        NATIVE_PX: side of the pictures that its published models were made for.
+        NAMES: lower-case parts of the names of published models, by which one is known that is not
+            fetched yet.
+    """
+
+    TITLE: str
+    NATIVE_PX: int
+    NAMES: tuple[str, ...]
+
+    def recognise(self, seen: Peek, settings: BaseSettings) -> Source | None:
+        """Say whether a base is of this family.
+
+        Args:
+            seen: its headers and configs.
+            settings: what else is known of it.
+        Returns:
+            What was found; None where it is no model of this family.
+        Raises:
+            FileRefused: it is one, but something is missing or cannot be trained.
+        """
+        ...
+
+    def describe(self, source: Source, settings: BaseSettings) -> Described:
+        """Say what the files of a base tell of it before it is loaded.
+
+        Args:
+            source: what `recognise` found.
+            settings: what is chosen in place of what the files say.
+        Returns:
+            Resolution, prediction.
+        """
+        ...
+
+    def tokens(self, source: Source) -> Callable[[str], int]:
+        """Get what counts a caption's tokens, without loading the base.
+
+        Args:
+            source: what `recognise` found.
+        Returns:
+            A function from a caption to its tokens, as `Family.count_tokens`.
+        """
+        ...
+
+    def load(self, source: Source, settings: BaseSettings, *, device: torch.device) -> Family:
+        """Load it, frozen and in eval mode.
+
+        Args:
+            source: what `recognise` found.
+            settings: precision, attention, what else is chosen.
+            device: where its modules go.
+        Returns:
+            The family.
+        Raises:
+            SettingsError, FileRefused: it cannot be loaded as asked.
+        """
+        ...
+
+
+def module(name: str) -> FamilyModule:
+    """The file of a family, imported when it is first asked for.
+
+    Args:
+        name: one of `registry.names()`.
+    Returns:
+        The module.
+    """
+    found = registry.FAMILIES[name]
+    # A module that has the members of the protocol is one, but no type checker sees it by a name.
+    return cast(FamilyModule, importlib.import_module(found) if isinstance(found, str) else found)
+
+
+def locate(settings: BaseSettings) -> Source:
+    """Find the base model on disk or the Hub, and recognise its family.
+
+    Args:
+        settings: which model.
+    Returns:
+        Where it is and what it is.
+    Raises:
+        SettingsError: not found, or another family than `settings.family`.
+        FileRefused: a pickle, damaged, of no known family, or a part is missing.
+    """
+    seen = peek(settings)
+    for name in registry.names():
+        source = module(name).recognise(seen, settings)
+        if source is None:
+            continue
+        if settings.family not in ("auto", name):
+            raise SettingsError(
+                f'base.family is "{settings.family}" ({module(settings.family).TITLE}), but '
+                f"{source.path} is {module(name).TITLE}: {source.evidence}; set base.family to "
+                f'"{name}" or "auto", or choose another base.path'
+            )
+        return source
+    raise refusal(seen, [module(name).TITLE for name in registry.names()])
+
+
+def load(settings: BaseSettings, *, device: str | torch.device = "cpu") -> Family:
+    """Load a base model: frozen, in eval mode, and refused when it is not what it should be.
+
+    Args:
+        settings: which model and how.
+        device: where its modules go.
+    Returns:
+        The family.
+    Raises:
+        SettingsError: no such model, another family than demanded, or a contradiction.
+        FileRefused: a file is a pickle, damaged, of no known family, or lacks a part.
+    """
+    source = locate(settings)
+    return module(source.family).load(source, settings, device=torch.device(device))
