@@ -207,3 +207,59 @@ def test_no_module_takes_the_place_of_a_public_name():
     assert taken == set()
     assert callable(workbench.start)
     assert callable(workbench.start), "also when asked for again"
+
+
+# What families, trainer and evaluation hand to one another: each public member says what it is.
+TYPED = (
+    "process.py",
+    "models/family.py",
+    "models/loading.py",
+    "models/parts.py",
+    "models/sd.py",
+    "models/sdxl.py",
+    "models/zimage.py",
+    "training/trainer.py",
+    "training/state.py",
+    "training/run.py",
+    "evaluation/loading.py",
+)
+
+
+def _public_annotations(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Name and annotation of every public attribute, argument and result."""
+    for dotted, node in _functions_of(tree):
+        if _is_public(dotted):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            annotations = [a.annotation for a in arguments] + [node.returns]
+            yield from ((dotted, ast.unparse(a)) for a in annotations if a is not None)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign):
+            name = ast.unparse(node.target).removeprefix("self.")
+            if not name.startswith("_") and "." not in name:
+                inside = isinstance(node.target, ast.Attribute) or _is_member(tree, node)
+                if inside:
+                    yield name, ast.unparse(node.annotation)
+
+
+def _functions_of(tree: ast.Module) -> Iterator[tuple[str, FunctionNode]]:
+    for node in tree.body:
+        if isinstance(node, FunctionNode):
+            yield node.name, node
+        elif isinstance(node, ast.ClassDef):
+            for child in node.body:
+                if isinstance(child, FunctionNode):
+                    yield f"{node.name}.{child.name}", child
+
+
+def _is_member(tree: ast.Module, node: ast.AnnAssign) -> bool:
+    return any(isinstance(owner, ast.ClassDef) and node in owner.body for owner in tree.body)
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_what_rooms_hand_to_one_another_is_typed(name: str):
+    found = [
+        f"{member}: {annotation}"
+        for member, annotation in _public_annotations(_tree(PACKAGE / name))
+        if "Any" in annotation.replace("AnyOf", "")
+    ]
+    assert found == []

@@ -36,7 +36,7 @@ def metadata(
         base_name: file name or hub id of the base model.
         resolution: width and height trained at, px.
         architecture: modelspec's word for the family, for example "stable-diffusion-v1".
-        prediction: "epsilon" or "v_prediction".
+        prediction: "epsilon", "v_prediction" or "flow", for which modelspec has no word.
         base_hashes: "sd_model_hash" (64 KiB at 1 MiB, 8 hex) and "new_sd_model_hash" (SHA-256).
         training: further ss_* entries without the prefix: seed, steps, clip_skip, unet_lr, ...
         tags: folder to tag to count.
@@ -68,7 +68,7 @@ def metadata(
         "title": output_name,
         "resolution": "{}x{}".format(*resolution),
         "date": when.isoformat(timespec="seconds"),
-        "prediction_type": "v" if prediction.startswith("v") else "epsilon",
+        "prediction_type": {"epsilon": "epsilon", "v_prediction": "v"}.get(prediction),
         "trigger_phrase": trigger,
         "encoder_layer": entries.get("clip_skip"),
     }

@@ -136,7 +136,7 @@ class KL:
         return self.module
 
 
-def config_of(module: Any) -> dict[str, Any]:
+def config_of(module: nn.Module) -> dict[str, Any]:
     """A module's config without what changes by path or library version.
 
     Args:
@@ -144,9 +144,8 @@ def config_of(module: Any) -> dict[str, Any]:
     Returns:
         Plain data.
     """
-    config: Mapping[str, Any] = (
-        module.config if isinstance(module.config, dict) else module.config.to_dict()
-    )
+    own: Any = module.config
+    config: Mapping[str, Any] = own if isinstance(own, dict) else own.to_dict()
     ignored = ("transformers_version", "dtype", "torch_dtype")
     return {k: v for k, v in config.items() if not k.startswith("_") and k not in ignored}
 

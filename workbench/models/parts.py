@@ -1,7 +1,7 @@
 """Load the modules of a base model, from a diffusers folder or a single .safetensors file."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ class Parts:
     vae: "AutoencoderKL"
     text_encoders: tuple[nn.Module, ...]
     tokenizers: "tuple[CLIPTokenizer, ...]"
-    scheduler_config: dict[str, Any]
+    scheduler_config: Mapping[str, object]
     process: DiscreteVP
     version: str
     files: dict[str, tuple[Path, ...]]
@@ -185,7 +185,7 @@ def _with_last_step(
     return config | {"rescale_betas_zero_snr": rescaled} | spacing
 
 
-def load_tokenizers(source: Source) -> tuple[Any, ...]:
+def load_tokenizers(source: Source) -> "tuple[CLIPTokenizer, ...]":
     """Load what cuts captions into tokens; the OpenCLIP encoders pad with "!".
 
     Args:

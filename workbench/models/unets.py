@@ -255,5 +255,5 @@ def components(parts: Parts) -> dict[str, Any]:
     """
     from diffusers import DDIMScheduler
 
-    scheduler = DDIMScheduler.from_config(parts.scheduler_config)
+    scheduler = DDIMScheduler.from_config(dict(parts.scheduler_config))
     return {"unet": parts.unet, "vae": parts.vae, "scheduler": scheduler}

@@ -24,6 +24,7 @@ from workbench.store import FileRefused
 
 if TYPE_CHECKING:
     from diffusers import ZImagePipeline
+    from transformers import PreTrainedTokenizerBase
 
 TITLE = "Z-Image"
 NATIVE_PX = 1024
@@ -168,7 +169,7 @@ class ZImage:
             lambda: self._hash("vae"),
             patch=2,
         )
-        self.tokenizer = _tokenizer(source)
+        self.tokenizer: PreTrainedTokenizerBase = _tokenizer(source)
         self.max_tokens = _MOST_TOKENS - _num_framing(self.tokenizer)
         self._encoder: Any = None
         self._users: Counter[str] = Counter()
@@ -340,7 +341,7 @@ class ZImage:
             scheduler=scheduler,
             vae=vae,
             text_encoder=text_encoder,
-            tokenizer=self.tokenizer,
+            tokenizer=self.tokenizer,  # pyright: ignore[reportArgumentType]
             transformer=self.transformer,  # pyright: ignore[reportArgumentType]
         )
         pipeline.set_progress_bar_config(disable=True)

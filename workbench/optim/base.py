@@ -30,7 +30,7 @@ class OptimizerSettings(Settings):
     apart: ClassVar[bool] = False
 
     learning_rate: float = setting(
-        1e-4, gt=0, le=10, basic=True, help="learning rate of the U-Net's weights"
+        1e-4, gt=0, le=10, basic=True, help="learning rate of the denoiser's weights"
     )
     text_encoder_learning_rate: float | None = setting(
         None, gt=0, le=10, help="learning rate of the text encoders' weights; absent: the same"

@@ -15,7 +15,7 @@ class LionSettings(OptimizerSettings):
     apart: ClassVar = True
 
     learning_rate: float = setting(
-        3e-5, gt=0, le=1, basic=True, help="distance each weight of the U-Net moves in a step"
+        3e-5, gt=0, le=1, basic=True, help="distance each weight of the denoiser moves in a step"
     )
     beta1: float = setting(0.9, ge=0, lt=1, help="share of the old momentum in the update")
     beta2: float = setting(0.99, ge=0, lt=1, help="share of the old momentum in the new one")

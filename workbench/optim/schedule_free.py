@@ -27,7 +27,7 @@ class ScheduleFree(OptimizerSettings):
 
     kind: Literal["schedule_free"] = "schedule_free"
     learning_rate: float = setting(
-        3e-4, gt=0, le=10, basic=True, help="learning rate of the U-Net's weights"
+        3e-4, gt=0, le=10, basic=True, help="learning rate of the denoiser's weights"
     )
     beta1: float = setting(
         0.9, gt=0, lt=1, help="where between fast weights and average gradients are taken"
