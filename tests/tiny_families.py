@@ -30,9 +30,8 @@ class Case:
     denoiser: str = "unet"
 
 
-def build_inpainting(folder: Path) -> Path:
-    """Write a tiny Stable Diffusion 1.x whose U-Net takes mask and masked picture too."""
-    build_sd(folder)
+def widened(folder: Path) -> Path:
+    """Give a base a U-Net that takes mask and masked picture too."""
     torch.manual_seed(11)
     config = UNet2DConditionModel.load_config(folder / "unet")
     UNet2DConditionModel.from_config({**config, "in_channels": 9}).save_pretrained(folder / "unet")
@@ -42,8 +41,9 @@ def build_inpainting(folder: Path) -> Path:
 CASES = {
     "sd1": Case(build_sd, "sd"),
     "sd2": Case(lambda folder: build_sd(folder, version=2), "sd"),
-    "sd1-inpainting": Case(build_inpainting, "sd"),
+    "sd1-inpainting": Case(lambda folder: widened(build_sd(folder)), "sd"),
     "sdxl": Case(build_sdxl, "sdxl"),
+    "sdxl-inpainting": Case(lambda folder: widened(build_sdxl(folder)), "sdxl"),
     "zimage": Case(
         build_zimage,
         "zimage",
@@ -54,7 +54,7 @@ CASES = {
     "toy": Case(
         toy_family.build,
         "toy",
-        ("data.buckets.resolution=96", "data.buckets.step=24"),
+        ("data.buckets.resolution=96", "data.buckets.step=12"),
         denoiser="mixer",
     ),
 }

@@ -26,16 +26,18 @@ def train(
     *,
     dtype: torch.dtype = torch.float16,
     settings: NetworkSettings = LORA,
+    base_dtype: str = "float32",
+    scale: float = 1.0,
 ) -> Trained:
     """An adapter with alpha unlike rank, dropout, convolutions and text encoder, as if trained."""
-    family = models.load(BaseSettings(path=str(base)))
+    family = models.load(BaseSettings(path=str(base), dtype=base_dtype))
     fixed = FixedInputs.freeze(family, SAMPLING.prompts or (), sampling=SAMPLING)
     adapter = settings.attach(family.parts, family.targets, generator=seeds.generator(0, "adapter"))
     fixed.remember(family, adapter)
     for k, (name, weight) in enumerate(adapter.trainables.items()):
         if name.endswith(START_AT_ZERO):
             draws = torch.randn(weight.shape, generator=seeds.generator(1, "test", k))
-            weight.data.add_(draws / 10)
+            weight.data.add_(scale * draws / 10)
     for part in family.parts.values():
         part.train()
     path = adapter.save(

@@ -201,7 +201,7 @@ class Module:
 
     @staticmethod
     def describe(source: Source, settings: BaseSettings) -> Described:
-        return Described(NATIVE, "flow", MOST_ROWS)
+        return Described(NATIVE, "flow", MOST_ROWS, PATCH_PX, PATCH_PX)
 
     @staticmethod
     def tokens(source: Source) -> Callable[[str], int]:

@@ -17,7 +17,7 @@ from workbench.records.events import (
     Saved,
     Warned,
 )
-from workbench.records.sampling import Interrupted, interruptible
+from workbench.records.sampling import Interrupted, heed, interruptible
 from workbench.settings import SettingsError
 from workbench.store import FileRefused, shown
 from workbench.training.run import Observer, Run
@@ -128,6 +128,7 @@ def _prove(run: Run, event: Event) -> Iterator[Event]:
                     proof = end.value
                     break
                 yield Preparing(stage="proving the file", done=done, total=STAGES)
+                heed()
     except Interrupted:
         yield Warned(
             id="proof-left",

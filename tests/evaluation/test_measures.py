@@ -112,7 +112,7 @@ def test_another_file_takes_the_place_of_the_one_before(monkeypatch, tmp_path):
     done: list[str] = []
     old: Any = SimpleNamespace(detach=lambda: done.append("old is gone"))
     family: Any = SimpleNamespace(parts={}, file_name=str)
-    fixed = FixedInputs(("p",), "", ())
+    fixed = FixedInputs(("p",), "", (), ())
 
     def attach(path, parts, *, name_of):
         done.append(path.name)

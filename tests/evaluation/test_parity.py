@@ -225,3 +225,20 @@ def test_a_full_fine_tune_is_proved_by_the_run_itself(tiny_sd: Path, tmp_path: P
     (proved,) = [event for event in run.train() if isinstance(event, Proved)]
     assert proved.passed, proved.findings
     assert (run.final_lora / "unet" / "config.json").exists()
+
+
+def test_what_half_precision_drowns_is_told_from_a_wrong_file(
+    tiny_sd: Path, tmp_path: Path
+) -> None:
+    """One step's worth of learning on a bfloat16 base, whose own rounding is larger."""
+    trained = train(tiny_sd, tmp_path, base_dtype="bfloat16", scale=0.05)
+    proof = parity.prove_file(trained)
+    assert proof.passed, proof.findings
+    row = next(row for row in proof.rows if row.name == "model output")
+    assert row.warning and row.value > parity.rungs.OUTPUT_LIMIT
+    assert "half precision" in row.explanation
+    learned = train(tiny_sd, tmp_path, base_dtype="bfloat16", scale=30)
+    tensors = store.load_tensors(learned.path)
+    wrong = {n: t * 1.5 if n.endswith(".alpha") else t for n, t in tensors.items()}
+    path = store.save_tensors(tmp_path / "wrong.safetensors", wrong)
+    assert not rows(replace(learned, path=path))["model output"].passed

@@ -173,6 +173,8 @@ def pipeline_of(name: str, base: Path) -> Any:
     if name == "sd1-inpainting":
         kind = diffusers.StableDiffusionInpaintPipeline
         pipeline = kind.from_pretrained(base, safety_checker=None, requires_safety_checker=False)
+    elif name == "sdxl-inpainting":
+        pipeline = diffusers.StableDiffusionXLInpaintPipeline.from_pretrained(base)
     else:
         pipeline = diffusers.DiffusionPipeline.from_pretrained(base)
     pipeline.set_progress_bar_config(disable=True)
@@ -232,9 +234,9 @@ def test_denoise_is_the_call_in_the_pipelines_own_step(
     size = {"height": 64, "width": 96}
     masks = torch.zeros(1, 1, 64, 96)
     masks[..., 16:48, 32:64] = 1
-    if name == "sd1-inpainting":
+    if name.endswith("inpainting"):
         picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-        options |= {"image": Image.fromarray(picture), "mask_image": masks}
+        options |= {"image": Image.fromarray(picture), "mask_image": masks, "strength": 1.0}
     pipeline(
         "a red cat", num_inference_steps=2, output_type="latent", **size, **options,
         generator=_generator(),
@@ -248,13 +250,13 @@ def test_denoise_is_the_call_in_the_pipelines_own_step(
             answer = -torch.stack(out[0]).squeeze(2)
         else:
             noisy, level, answer = taken[:, :4], time.expand(1), out[0]
-            beside = taken[:, 4:] if name == "sd1-inpainting" else None
+            beside = taken[:, 4:] if name.endswith("inpainting") else None
         condition = Condition(text, (SizeInfo.whole(96, 64),), beside)
         torch.testing.assert_close(
             family.denoise(noisy, level, condition), answer, rtol=1e-5, atol=1e-6
         )
     assert len(calls) == 2
-    if name == "sd1-inpainting":
+    if name.endswith("inpainting"):
         pixels = torch.from_numpy(picture).permute(2, 0, 1)[None] / 127.5 - 1
         ours, theirs = family.beside(pixels, masks), calls[0][0][0][:, 4:]
         assert torch.equal(ours[:, :1], theirs[:, :1])
@@ -507,6 +509,13 @@ def test_sides_that_fit_no_latent_are_refused(
         ("zimage", "data.cache.latents=false", "data.cache.latents must be true"),
         ("zimage", "adapter.text_encoder=true", "adapter.text_encoder must be false"),
         ("zimage", "base.dtype=float16", "base.dtype must be"),
+        ("zimage", "training.precision=float16", "training.precision must be"),
+        (
+            "zimage",
+            "sampling.guidance_rescale=0.7",
+            "sampling.guidance_rescale = 0.7 must be left out",
+        ),
+        ("zimage", "sampling.spacing=leading", "sampling.spacing = 'leading' must be left out"),
         ("sd1", "data.inpainting.masks=2", "data.inpainting needs a base for inpainting"),
     ],
 )

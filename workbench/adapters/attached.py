@@ -16,6 +16,7 @@ from workbench.adapters.kohya import NameOf, write_layers
 from workbench.adapters.layers import Kronecker, Layer, LowRank, copied
 from workbench.adapters.norms import Norms
 from workbench.adapters.starting import since
+from workbench.adapters.weights import rounded_weights, take
 from workbench.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class AttachedAdapter(Protocol):
 
     def lifted(self) -> AbstractContextManager[None]:
         """Context in which the adapter is off the model, so that another can be put on it."""
+        ...
+
+    def rounded(self, dtype: torch.dtype) -> AbstractContextManager[None]:
+        """Context in which the weights have the precision that a file of this type keeps."""
         ...
 
     @property
@@ -169,6 +174,12 @@ class AttachedNetwork:
             self._put_back(lambda wrapped: wrapped)
             for part, module in self.modules.items():
                 module.peft_config = configs[part]  # pyright: ignore[reportAttributeAccessIssue]
+
+    def rounded(self, dtype: torch.dtype) -> AbstractContextManager[None]:
+        """See `AttachedAdapter`; DoRA's lengths are never rounded."""
+        return rounded_weights(
+            {name: p for name, p in self._kept().items() if not name.endswith(MAGNITUDE)}, dtype
+        )
 
     @property
     def rate_factors(self) -> dict[str, float]:
@@ -347,37 +358,3 @@ class AttachedNetwork:
         for module in self.modules.values():
             if hasattr(module, "peft_config"):
                 del module.peft_config
-
-
-def take(params: Mapping[str, nn.Parameter], state: Mapping[str, Tensor]) -> None:
-    """Copy saved weights into parameters: all fit, or none is taken.
-
-    Args:
-        params: name to parameter.
-        state: name to saved weight.
-    Raises:
-        ValueError: names or shapes differ.
-    """
-    check_fit(params, state)
-    with torch.no_grad():
-        for name, p in params.items():
-            p.copy_(state[name])
-
-
-def check_fit(params: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    """Compare names and shapes.
-
-    Args:
-        params: name to parameter.
-        state: name to saved weight.
-    Raises:
-        ValueError: they differ; the places are listed.
-    """
-    wanted = {name: tuple(p.shape) for name, p in params.items()}
-    saved = {name: tuple(t.shape) for name, t in state.items()}
-    if wanted != saved:
-        wrong = sorted(set(wanted.items()) ^ set(saved.items()))
-        raise ValueError(
-            f"the saved weights do not fit this adapter in {len(wrong)} places: "
-            + ", ".join(f"{name} {list(shape)}" for name, shape in wrong[:8])
-        )

@@ -1,17 +1,17 @@
 """Full fine-tuning: every weight of a part learns; also how a model is trained from scratch."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from workbench.adapters.attached import check_fit, take
 from workbench.adapters.kohya import NameOf, write_hashed
 from workbench.adapters.naming import is_encoder
 from workbench.adapters.networks import Targets
+from workbench.adapters.weights import check_fit, rounded_weights, take
 from workbench.settings import Settings, setting
 from workbench.store import FileRefused, load_tensors, write_text
 
@@ -106,10 +106,16 @@ class AttachedFull:
     @contextmanager
     def lifted(self) -> Iterator[None]:
         """See `AttachedAdapter`; without first weights the trained ones stay where they are."""
-        with nullcontext() if self._start is None else self.strength(0):
-            yield
-        for p in self.trainables.values():
-            p.requires_grad_()
+        try:
+            with nullcontext() if self._start is None else self.strength(0):
+                yield
+        finally:
+            for p in self.trainables.values():
+                p.requires_grad_()
+
+    def rounded(self, dtype: torch.dtype) -> AbstractContextManager[None]:
+        """See `AttachedAdapter`."""
+        return rounded_weights(self.trainables, dtype)
 
     @property
     def rate_factors(self) -> dict[str, float]:
@@ -153,7 +159,13 @@ class AttachedFull:
         for name, p in self.trainables.items():
             first, trained = start[name].to(p.device), self._trained[name]
             # Not copied: weights that learn in bfloat16 cannot hold the base's.
-            p.data = trained if strength == 1 else first + strength * (trained - first)
+            p.data = (
+                trained
+                if strength == 1
+                else first.clone()  # by arithmetic, -0.0 would become 0.0
+                if strength == 0
+                else first + strength * (trained - first)
+            )
         self._strength = strength
         if strength == 1:
             self._trained = {}

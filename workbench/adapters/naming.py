@@ -14,6 +14,11 @@ _WORD = re.compile(
     "time_emb_proj|time_embedding|add_embedding|linear_1|linear_2|conv_in|conv_out|conv_shortcut|"
     "text_model|self_attn|q_proj|k_proj|v_proj|out_proj|text_projection|[a-z0-9]+"
 )
+# How paths begin, of a denoiser and of a text encoder.
+_FIRST = {
+    False: re.compile(r"(down|up)_blocks\.|mid_block\.|conv_(in|out)|(time|add)_embedding\."),
+    True: re.compile(r"text_model\.|text_projection"),
+}
 _SDXL = re.compile(
     r"lora_unet_(input_blocks|middle_block|output_blocks)|lora_te2_|text_encoder_2\.|"
     r".*transformer_blocks[._][1-9]"
@@ -29,6 +34,18 @@ def is_encoder(name: str) -> bool:
         True for text encoders.
     """
     return name.startswith("text_encoder")
+
+
+def is_unet(name: str) -> bool:
+    """Whether a name in kohya's format is one of a U-Net's layer.
+
+    Args:
+        name: such as "lora_unet_mid_block_attentions_0_proj_in", or with Stability's block names.
+    Returns:
+        False for transformers, which have kohya's prefix "lora_unet_" too.
+    """
+    path = ".".join(_WORD.findall(name.removeprefix("lora_unet_")))
+    return is_sdxl(name) or _FIRST[False].match(path) is not None
 
 
 def is_sdxl(name: str) -> bool:
@@ -53,9 +70,13 @@ def place(name: str) -> tuple[str, str]:
         ValueError: no name of a U-Net's or text encoder's layer.
     """
     for prefix, part in _PREFIXES.items():
-        if name.startswith(prefix):
-            return part, ".".join(_WORD.findall(name.removeprefix(prefix)))
-    raise ValueError(f"{name} is no name of a U-Net's or text encoder's layer")
+        path = ".".join(_WORD.findall(name.removeprefix(prefix)))
+        if name.startswith(prefix) and _FIRST[is_encoder(part)].match(path):
+            return part, path
+    raise ValueError(
+        f"{name} is no name of a layer of Stable Diffusion; name the base model (--base) to look "
+        "it up in"
+    )
 
 
 def kohya_name(part: str, path: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from workbench.models import loading, registry
 from workbench.models.base import BaseSettings
+from workbench.models.clip import MAX_TOKENS as CLIP_TOKENS
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
@@ -19,6 +20,9 @@ class Base:
         is_critters: it is the small one that ships with the package.
         prediction: "epsilon", "v_prediction" or "flow"; None while unknown.
         zero_terminal_snr: its last timestep is noise alone.
+        max_tokens: most tokens of a caption that it reads; None without a limit.
+        latent_px: pixels to a latent's side.
+        side_multiple_px: both sides of a picture must be multiples of it.
     """
 
     family: str | None = None
@@ -26,6 +30,9 @@ class Base:
     is_critters: bool = False
     prediction: str | None = None
     zero_terminal_snr: bool = False
+    max_tokens: int | None = CLIP_TOKENS
+    latent_px: int = 8
+    side_multiple_px: int = 8
 
 
 def look(settings: BaseSettings) -> Base:
@@ -44,7 +51,14 @@ def look(settings: BaseSettings) -> Base:
         except (SettingsError, FileRefused, OSError):
             return Base(is_critters=critters)  # loading it says better what is wrong
         return Base(
-            source.family, said.native_px, critters, said.prediction, said.zero_terminal_snr
+            source.family,
+            said.native_px,
+            critters,
+            said.prediction,
+            said.zero_terminal_snr,
+            said.max_tokens,
+            said.latent_px,
+            said.side_multiple_px,
         )
     family = None if settings.family == "auto" else settings.family
     if family is None:

@@ -11,7 +11,6 @@ from workbench.recipe import Recipe
 
 _SIDES = re.compile(r"\b(left|right|asymmetric\w*|heterochromia|text|logo|letters?)\b", re.I)
 _WILDCARD = re.compile(r"\{[^{}]*\|[^{}]*\}")
-_MAX_WORDS = 75  # tokens; a word has at least one
 
 
 @rule(
@@ -147,15 +146,18 @@ def nothing_to_shuffle(recipe: Recipe, facts: Facts) -> Found:
 @rule(
     "warn",
     "data.captions",
-    reason="{count} captions have more than 75 words; the text encoder reads 75 tokens and never "
-    "sees the rest",
+    reason="{count} captions have more than {limit} words; the text encoder reads {limit} tokens "
+    "and never sees the rest",
     fix="shorten them, the important words first",
-    source="CLIP's context of 77 tokens",
+    source="the base's own limit; CLIP's is 75 beside the start and the end",
 )
 def captions_cut(recipe: Recipe, facts: Facts) -> Found:
     """Captions longer than the text encoder reads."""
-    count = sum(len(caption.split()) > _MAX_WORDS for _, caption in facts.captions)
-    return applies(count, count=count)
+    limit = facts.base.max_tokens  # in tokens; a word has at least one
+    if limit is None:
+        return None
+    count = sum(len(caption.split()) > limit for _, caption in facts.captions)
+    return applies(count, count=count, limit=limit)
 
 
 @rule(

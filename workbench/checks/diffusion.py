@@ -119,7 +119,7 @@ def perlin_tied(recipe: Recipe, facts: Facts) -> Found:
 def perlin_too_fine(recipe: Recipe, facts: Facts) -> Found:
     """Perlin noise on latents of less than four to a cell."""
     where, noise = _find(recipe, Perlin)
-    side = recipe.data.buckets.resolution // 8
+    side = recipe.data.buckets.resolution // facts.base.latent_px
     if noise is None:
         return None
     return applies(side < 4 * noise.cells, where=where, side=side, cells=noise.cells)

@@ -58,16 +58,17 @@ def resolution_under_native(recipe: Recipe, facts: Facts) -> Found:
 @rule(
     "refuse",
     "data.buckets.step",
-    reason="data.buckets.step={step} px is no multiple of 8, and one latent covers 8 x 8 px: the "
-    "rest of each side would be lost unseen",
-    fix="set data.buckets.step=64",
-    source="the autoencoder halves each side three times",
+    reason="data.buckets.step={step} px is no multiple of {multiple}, which the base compresses "
+    "each side by: the rest of it would be lost unseen",
+    fix="set data.buckets.step={near}",
+    source="the autoencoder of Stable Diffusion halves each side three times: 8",
     allowable=False,
 )
 def bucket_step_no_multiple(recipe: Recipe, facts: Facts) -> Found:
-    """A bucket step that is no multiple of 8 px."""
-    step = recipe.data.buckets.step
-    return applies(step % 8 != 0, step=step)
+    """A bucket step that is no multiple of the pixels that the base takes as one."""
+    step, multiple = recipe.data.buckets.step, facts.base.side_multiple_px
+    near = max(1, round(64 / multiple)) * multiple
+    return applies(step % multiple != 0, step=step, multiple=multiple, near=near)
 
 
 @rule(

@@ -123,5 +123,13 @@ def _method(layer: Any) -> str:
 
 
 def _part(name: str) -> str:
-    """`unet` of `lora_unet_down_blocks_0` (kohya) or `unet.down_blocks.0` (PEFT)."""
-    return name.partition(".")[0] if "." in name else name.split("_")[1]
+    """`unet` of `lora_unet_down_blocks_0` (kohya) or `unet.down_blocks.0` (PEFT).
+
+    Kohya's names say unet of any denoiser, also where it is a transformer.
+    """
+    from workbench.adapters.naming import is_unet
+
+    if "." in name:
+        return name.partition(".")[0]
+    part = name.split("_")[1]
+    return part if part != "unet" or is_unet(name) else "transformer"

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from workbench import seeds
+from workbench.data.inpainting import InpaintingSettings
 from workbench.evaluation.noise import TIMESTEPS, Scene
 from workbench.models.family import Condition, SizeInfo
 from workbench.records.sampling import evaluating, to_images
@@ -42,11 +43,12 @@ def guesses(
 
 
 def _condition(scene: Scene, caption: str) -> Condition:
-    """What is told of the whole picture; a base that fills in sees none of it."""
+    """What is told of the whole picture; a base that fills in sees it under a mask."""
     family = scene.family
     text = family.collate(family.encode_text([caption]))
     width, height = scene.size_px
     beside = None
     if family.inpaints:
-        beside = family.beside(torch.zeros(1, 3, height, width), torch.ones(1, 1, height, width))
+        mask = InpaintingSettings(full=0.0).draw((height, width), seed=0, place=(0, 0))
+        beside = family.beside(scene.pixels, mask[None])
     return Condition(text, (SizeInfo.whole(width, height),), beside)

@@ -98,9 +98,10 @@ class Scene:
 
     def __init__(self, family: "Family", picture: Image.Image):
         self.family, self.size_px = family, picture.size
-        pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None]
+        colours = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None]
+        self.pixels = colours / 127.5 - 1  # (1, 3, H, W)
         with torch.no_grad(), family.using("codec"):
-            self.latents = family.codec.encode(pixels.to(family.device) / 127.5 - 1).mean
+            self.latents = family.codec.encode(self.pixels.to(family.device)).mean
 
     @cached_property
     def snr(self) -> list[float]:

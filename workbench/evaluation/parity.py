@@ -8,6 +8,7 @@ as it was, which a hash over the base's weights confirms.
 
 import math
 import time
+from collections import Counter
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,8 @@ def climb(trained: Trained) -> Stages[Proof]:
     """
     started = time.monotonic()
     elsewhere = _elsewhere(trained)
-    rows = [*rungs.tensor_rows(_stored(trained.path), _expected(trained))]
+    stored = _stored(trained.path)
+    rows = [*rungs.tensor_rows(stored, _expected(trained))]
     yield 1
     asked = _Asked.of(trained)
     if not asked.fixed.base_hash:  # loaded just now, so the base is what it should be
@@ -130,7 +132,11 @@ def climb(trained: Trained) -> Stages[Proof]:
         same_base = asked.fixed.base_is_unchanged(trained.family, adapter)
     if isinstance(adapter, AttachedNetwork):
         rows.append(rungs.rounding_row(again.layers, adapter))
-    rows.append(rungs.output_row("model output", again.on, inside, base=again.base))
+    row = rungs.output_row("model output", again.on, inside, base=again.base)
+    if not row.passed and trained.family.settings.dtype != "float32":
+        with adapter.rounded(_type_of(stored)):
+            row = rungs.narrow_output_row(row, again.on, asked.answer(), trained=inside)
+    rows.append(row)
     if untouched is not None:
         rows.append(rungs.off_row(again.off, again.base))
         rows.append(rungs.untouched_row(untouched, again.base, same_base=same_base))
@@ -241,6 +247,14 @@ def _stored(path: Path) -> dict[str, Tensor]:
         for file in sorted(path.glob("*/*.safetensors"))
         for name, tensor in store.load_tensors(file).items()
     }
+
+
+def _type_of(stored: Mapping[str, Tensor]) -> torch.dtype:
+    """The type that most of a file's values have; alpha and DoRA's lengths are float32 anyway."""
+    sizes: Counter[torch.dtype] = Counter()
+    for tensor in stored.values():
+        sizes[tensor.dtype] += tensor.numel()
+    return sizes.most_common(1)[0][0]
 
 
 def _expected(trained: Trained) -> dict[str, Tensor]:

@@ -66,13 +66,16 @@ def guidance_rescale(process: Process, options: SampleOptions) -> float:
     return ZERO_SNR_RESCALE if process.ends_in_noise else 0.0
 
 
-def require_solver(process: Process, *, scheduler: str, spacing: str) -> None:
+def require_solver(
+    process: Process, *, scheduler: str, spacing: str, rescale: float | None = None
+) -> None:
     """Refuse, before anything is trained, to sample in a way that the process rules out.
 
     Args:
         process: of the model.
         scheduler: `sampling.scheduler`.
         spacing: `sampling.spacing`.
+        rescale: `sampling.guidance_rescale`.
     Raises:
         SettingsError: the schedule ends in noise alone, and the spacing is not trailing; or a
             solver of discrete schedules for a flow.
@@ -81,6 +84,12 @@ def require_solver(process: Process, *, scheduler: str, spacing: str) -> None:
         raise SettingsError(
             f'sampling.scheduler must be "euler" for a flow-matching model, got {scheduler!r}, '
             "which solves discrete noise schedules"
+        )
+    if process.prediction == "flow" and (spacing != "trailing" or rescale):
+        odd = f"spacing = {spacing!r}" if spacing != "trailing" else f"guidance_rescale = {rescale}"
+        raise SettingsError(
+            f"sampling.{odd} must be left out for a flow-matching model: it mends discrete noise "
+            "schedules, and a flow has none"
         )
     if process.ends_in_noise and spacing != "trailing":
         raise SettingsError(

@@ -109,15 +109,24 @@ def describe(source: Source, settings: BaseSettings, native_px: int) -> Describe
     config = store.read_json(source.config / "unet" / "config.json")
     schedule = store.read_json(source.config / "scheduler" / "scheduler_config.json")
     schedule |= source.scheduler
-    size = config.get("sample_size")
+    size, latent_px = config.get("sample_size"), _latent_px(source)
     side = max(size) if isinstance(size, list) else size
     zero = settings.zero_terminal_snr
     return Described(
-        side * 8 if isinstance(side, int) else native_px,
+        side * latent_px if isinstance(side, int) else native_px,
         settings.prediction or schedule.get("prediction_type", "epsilon"),
         MAX_TOKENS,
+        latent_px,
+        latent_px,
         bool(schedule.get("rescale_betas_zero_snr")) if zero is None else zero,
     )
+
+
+def _latent_px(source: Source) -> int:
+    """Pixels to a latent: the autoencoder halves each side between its blocks."""
+    path = source.config / "vae" / "config.json"
+    blocks = store.read_json(path).get("block_out_channels", ()) if path.exists() else ()
+    return 2 ** (len(blocks or (0,) * 4) - 1)
 
 
 def in_channels(seen: Peek, source: Source) -> tuple[int, int]:

@@ -174,20 +174,12 @@ class _Filling(nn.Module):
         super().__init__()
         self.unet, self.channels_beside = unet, beside
 
-    @property
-    def config(self) -> Any:
-        """The U-Net's."""
-        return self.unet.config
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The U-Net's."""
-        return next(self.unet.parameters()).dtype
-
-    @property
-    def device(self) -> torch.device:
-        """The U-Net's."""
-        return next(self.unet.parameters()).device
+    def __getattr__(self, name: str) -> Any:
+        """What pipelines ask of a U-Net beside calling it: its config, type, embeddings."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("unet"), name)
 
     def forward(self, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Call the U-Net with its other channels; guidance doubles the batch."""

@@ -5,7 +5,7 @@ Source: diffusers, `pipelines/z_image/pipeline_z_image.py` and `transformer_z_im
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench import store
+from workbench.models import qwen
 from workbench.models.base import BaseSettings
 from workbench.models.codec import KL, digest
 from workbench.models.family import Condition, Identity, Rows, SampleOptions, TargetGroups
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 TITLE = "Z-Image"
 NATIVE_PX = 1024
 NAMES = ("z-image", "zimage")
-_MOST_TOKENS = 512  # the template's among them
 _PARTS = ("transformer", "vae", "text_encoder")
 _REMEMBERED = 256  # prompts whose embeddings are kept, for samples, validation and proof
 # What trainers adapt: the main layers, without refiners and modulation.
@@ -99,7 +99,8 @@ def describe(source: Source, settings: BaseSettings) -> Described:
     Returns:
         Resolution, prediction.
     """
-    return Described(NATIVE_PX, "flow", _MOST_TOKENS - _num_framing(_tokenizer(source)))
+    limit = qwen.MOST_TOKENS - qwen.num_framing(qwen.tokenizer(source))
+    return Described(NATIVE_PX, "flow", limit, latent_px=8, side_multiple_px=16)
 
 
 def tokens(source: Source) -> Callable[[str], int]:
@@ -110,12 +111,12 @@ def tokens(source: Source) -> Callable[[str], int]:
     Returns:
         A function from a caption to its tokens.
     """
-    tokenizer = _tokenizer(source)
-    return lambda caption: _num_tokens(tokenizer, caption)
+    tokenizer = qwen.tokenizer(source)
+    return lambda caption: qwen.num_tokens(tokenizer, caption)
 
 
 def load(source: Source, settings: BaseSettings, *, device: torch.device) -> "ZImage":
-    """See `FamilyModule`; the transformer alone is loaded, the rest when it is used.
+    """See `FamilyModule`; the transformer alone is loaded, on the CPU, the rest when it is used.
 
     Args:
         source: what `recognise` found.
@@ -140,8 +141,8 @@ def load(source: Source, settings: BaseSettings, *, device: torch.device) -> "ZI
     transformer: Any = _from_folder(ZImageTransformer2DModel, source, "transformer", dtype=dtype)
     if settings.gradient_checkpointing:
         transformer.enable_gradient_checkpointing()
-    transformer.to(device).eval().requires_grad_(False)
-    return ZImage(settings, source, transformer)
+    transformer.eval().requires_grad_(False)
+    return ZImage(settings, source, transformer, device)
 
 
 class ZImage:
@@ -158,19 +159,26 @@ class ZImage:
     native_px = NATIVE_PX
     version = "zimage", "z-image"
 
-    def __init__(self, settings: BaseSettings, source: Source, transformer: nn.Module) -> None:
-        self.settings, self._source = settings, source
+    def __init__(
+        self,
+        settings: BaseSettings,
+        source: Source,
+        transformer: nn.Module,
+        device: torch.device,
+    ) -> None:
+        self.settings, self._source, self.device = settings, source, device
         self.transformer = transformer
         self.parts: Mapping[str, nn.Module] = {"transformer": transformer}
         self.targets: Mapping[str, TargetGroups] = {"transformer": _TARGETS}
+        config = store.read_json(source.path / "vae" / "config.json")
         self.codec = KL(
-            store.read_json(source.path / "vae" / "config.json"),
+            {name: value for name, value in config.items() if not name.startswith("_")},
             getattr(torch, settings.vae_dtype),
             lambda: self._hash("vae"),
             patch=2,
         )
-        self.tokenizer: PreTrainedTokenizerBase = _tokenizer(source)
-        self.max_tokens = _MOST_TOKENS - _num_framing(self.tokenizer)
+        self.tokenizer: PreTrainedTokenizerBase = qwen.tokenizer(source)
+        self.max_tokens = qwen.MOST_TOKENS - qwen.num_framing(self.tokenizer)
         self._encoder: Any = None
         self._users: Counter[str] = Counter()
         self._remembered: OrderedDict[str, Rows] = OrderedDict()
@@ -195,17 +203,14 @@ class ZImage:
     @property
     def text_key(self) -> str:
         """See `Family`."""
-        template = self._framed("")
-        return digest("text", self._hash("text_encoder"), template, self.settings.dtype)
-
-    @property
-    def device(self) -> torch.device:
-        """See `Family`."""
-        return next(self.transformer.parameters()).device
+        vocabulary = sorted(self.tokenizer.get_vocab().items())
+        frame = [qwen.framed(self.tokenizer, ""), qwen.LAYER, qwen.MOST_TOKENS]
+        weights = self._hash("text_encoder")
+        return digest("text", weights, vocabulary, frame, self.settings.dtype)
 
     def count_tokens(self, caption: str) -> int:
         """See `Family`."""
-        return _num_tokens(self.tokenizer, caption)
+        return qwen.num_tokens(self.tokenizer, caption)
 
     def encode_text(self, prompts: Sequence[str]) -> list[Rows]:
         """Encode captions into "hidden" (n, D), n with the template's tokens; see `Family`.
@@ -216,31 +221,15 @@ class ZImage:
         there = () if self._users["text_encoder"] else self._remembered
         if missing := [p for p in dict.fromkeys(prompts) if p not in there]:
             with self.using("text_encoder"):
-                self._remembered |= zip(missing, self._encode(missing), strict=True)
+                self._remembered |= zip(
+                    missing, qwen.hidden_states(self._encoder, self.tokenizer, missing), strict=True
+                )
         for prompt in prompts:
             self._remembered.move_to_end(prompt)
         found = [self._remembered[prompt] for prompt in prompts]
         while len(self._remembered) > _REMEMBERED:
             self._remembered.popitem(last=False)
         return found
-
-    @torch.no_grad()
-    def _encode(self, prompts: Sequence[str]) -> list[Rows]:
-        taken = self.tokenizer(
-            [self._framed(prompt) for prompt in prompts],
-            padding="max_length",
-            max_length=_MOST_TOKENS,
-            truncation=True,
-            return_tensors="pt",
-        ).to(self._encoder.device)
-        mask = taken.attention_mask.bool()
-        hidden = self._encoder(
-            input_ids=taken.input_ids, attention_mask=mask, output_hidden_states=True
-        ).hidden_states[-2]
-        return [{"hidden": one[own].cpu()} for one, own in zip(hidden, mask, strict=True)]
-
-    def _framed(self, prompt: str) -> str:
-        return _framed(self.tokenizer, prompt)
 
     def collate(self, rows: Sequence[Rows]) -> dict[str, Tensor]:
         """See `Family`; pads to the longest, and keeps the lengths on the CPU."""
@@ -257,6 +246,7 @@ class ZImage:
 
     def denoise(self, noisy: Tensor, level: Tensor, condition: Condition) -> Tensor:
         """See `Family`; the model is told 1 - sigma, and answers the other way round."""
+        self._ready()
         dtype = next(self.transformer.parameters()).dtype
         latents = list(noisy.to(dtype).unsqueeze(2).unbind(0))  # B times (C, 1, h, w)
         answers = self.transformer(latents, 1 - level, _split(condition, dtype), return_dict=False)
@@ -271,6 +261,7 @@ class ZImage:
         options: SampleOptions,
     ) -> Tensor:
         """See `Family`; diffusers counts guidance here from 0, which is none."""
+        self._ready()
         dtype = next(self.transformer.parameters()).dtype
         running: Any = self._pipeline(vae=None, text_encoder=None)
         return running(
@@ -291,18 +282,28 @@ class ZImage:
     @contextmanager
     def using(self, *parts: str) -> Iterator[None]:
         """See `Family`; loaded by the first who uses it, and freed by the last."""
-        wanted = [part for part in parts if part in self.frees]
+        with ExitStack() as stack:
+            for part in parts:
+                if part in self.frees:
+                    stack.enter_context(self._using(part))
+            yield
+
+    @contextmanager
+    def _using(self, part: str) -> Iterator[None]:
+        if not self._users[part]:
+            self._load(part)
+        self._users[part] += 1
         try:
-            for part in wanted:
-                self._users[part] += 1
-                if self._users[part] == 1:
-                    self._load(part)
             yield
         finally:
-            for part in wanted:
-                self._users[part] -= 1
-                if self._users[part] == 0:
-                    self._free(part)
+            self._users[part] -= 1
+            if not self._users[part]:
+                self._free(part)
+
+    def _ready(self) -> None:
+        """Put the transformer where it works; while the text encoder worked, it gave way."""
+        if next(self.transformer.parameters()).device != self.device:
+            self.transformer.to(self.device)
 
     def _load(self, part: str) -> None:
         from diffusers import AutoencoderKL
@@ -314,6 +315,7 @@ class ZImage:
             self.codec.module = module.to(self.device).eval().requires_grad_(False)
         else:
             dtype = getattr(torch, self.settings.dtype)
+            self.transformer.to("cpu")  # both do not fit the GPUs that can train it
             encoder = _from_folder(AutoModel, self._source, "text_encoder", dtype=dtype)
             self._encoder = encoder.to(self.device).eval().requires_grad_(False)
 
@@ -374,25 +376,3 @@ def _from_folder(kind: Any, source: Source, part: str, *, dtype: torch.dtype) ->
             f"{source.path / part}: {len(missing)} weights missing, the first is {missing[0]}"
         )
     return model
-
-
-def _tokenizer(source: Source) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(str(source.path / "tokenizer"), local_files_only=True)
-
-
-def _framed(tokenizer: Any, prompt: str) -> str:
-    """A caption in the chat template that the model was trained with."""
-    turn = [{"role": "user", "content": prompt}]
-    return tokenizer.apply_chat_template(
-        turn, tokenize=False, add_generation_prompt=True, enable_thinking=True
-    )
-
-
-def _num_tokens(tokenizer: Any, caption: str) -> int:
-    return len(tokenizer(_framed(tokenizer, caption)).input_ids) - _num_framing(tokenizer)
-
-
-def _num_framing(tokenizer: Any) -> int:
-    return len(tokenizer(_framed(tokenizer, "")).input_ids)

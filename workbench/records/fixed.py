@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from workbench import seeds
 from workbench.adapters.naming import is_encoder
+from workbench.data.inpainting import InpaintingSettings
 from workbench.models.family import Condition, Rows, SizeInfo
 from workbench.process import THOUSAND
-from workbench.records.sampling import SampleSettings, evaluating
+from workbench.records.sampling import SampleSettings, evaluating, heed
 
 if TYPE_CHECKING:
     from workbench.adapters import AttachedAdapter
@@ -27,8 +28,7 @@ NUM_INPUTS = 5
 class _Input:
     """One question to the model, kept on the CPU."""
 
-    prompt: str
-    rows: Rows
+    prompt: int  # its number
     noisy: Tensor  # (1, C, h, w)
     level: Tensor  # (1,)
     size: SizeInfo
@@ -42,13 +42,15 @@ class FixedInputs:
     Attributes:
         prompts: what pictures of the proof are drawn from; at least one.
         negative: what they are steered away from.
-        inputs: latents, levels and text, as the base's own encoder gave it.
+        rows: of all prompts and the negative one, as the base's own encoder gave them.
+        inputs: latents, levels, and which prompt goes with them.
         base_hash: SHA-256 of the base's weights; "" until `remember` was called.
         base_outputs: what the base answered, of a full fine-tune that keeps no first weights.
     """
 
     prompts: tuple[str, ...]
     negative: str
+    rows: tuple[Rows, ...]
     inputs: tuple[_Input, ...]
     base_hash: str = ""
     base_outputs: Tensor | None = None
@@ -70,21 +72,23 @@ class FixedInputs:
         prompts = tuple(prompts) or ("",)
         width, height = sampling.width or family.native_px, sampling.height or family.native_px
         shape = (1, family.codec.channels, *family.codec.shape(width, height))
-        size, beside = SizeInfo.whole(width, height), None
         with evaluating(family):
-            if family.inpaints:
-                with family.using("codec"):
-                    blank = torch.zeros(1, 3, height, width), torch.ones(1, 1, height, width)
-                    beside = family.beside(*blank).cpu()
             encoded = family.encode_text([*prompts, sampling.negative])
+        rows = tuple({name: row.cpu() for name, row in one.items()} for one in encoded)
         inputs = []
         for k in range(NUM_INPUTS):
             noisy = torch.randn(shape, generator=seeds.generator(0, "proof", k))
             level = torch.tensor([int((k + 0.5) * THOUSAND / NUM_INPUTS)])
-            rows = {name: row.cpu() for name, row in encoded[k % len(prompts)].items()}
-            prompt = prompts[k % len(prompts)]
-            inputs.append(_Input(prompt, rows, noisy, family.process.at(level), size, beside))
-        return cls(prompts, sampling.negative, tuple(inputs))
+            inputs.append(
+                _Input(
+                    k % len(prompts),
+                    noisy,
+                    family.process.at(level),
+                    SizeInfo.whole(width, height),
+                    _beside(family, (height, width), k) if family.inpaints else None,
+                )
+            )
+        return cls(prompts, sampling.negative, rows, tuple(inputs))
 
     def remember(self, family: "Family", adapter: "AttachedAdapter") -> None:
         """Note what the base is, before the first step.
@@ -133,7 +137,8 @@ class FixedInputs:
         found = []
         with evaluating(family):
             for one in self.inputs:
-                rows = family.encode_text([one.prompt]) if encode else [one.rows]
+                prompt = one.prompt
+                rows = family.encode_text([self.prompts[prompt]]) if encode else [self.rows[prompt]]
                 condition = Condition(family.collate(rows), (one.size,), one.beside)
                 noisy, level = one.noisy.to(family.device), one.level.to(family.device)
                 found.append(family.denoise(noisy, level, condition).cpu())
@@ -151,13 +156,23 @@ class FixedInputs:
         with family.using("text_encoder"), evaluating(family):
             now = family.encode_text([*self.prompts, self.negative])  # the very batch of `freeze`
         worst = 0.0
-        for k, one in enumerate(self.inputs):
-            for name, row in now[k % len(self.prompts)].items():
-                if row.shape != one.rows[name].shape:
+        for before, rows in zip(self.rows, now, strict=True):
+            for name, row in rows.items():
+                if row.shape != before[name].shape or not row.isfinite().all():
                     return float("inf")
-                apart = (row.cpu().float() - one.rows[name].float()).abs().max()
-                worst = max(worst, float(apart / one.rows[name].float().abs().max()))
+                apart = (row.cpu().float() - before[name].float()).abs().max()
+                worst = max(worst, float(apart / before[name].float().abs().max()))
         return worst
+
+
+@torch.no_grad()
+def _beside(family: "Family", size: tuple[int, int], number: int) -> Tensor:
+    """A soft picture of random colours under one of the masks that training draws."""
+    draws = torch.rand(1, 3, 4, 4, generator=seeds.generator(0, "proof picture", number))
+    pixels = nn.functional.interpolate(draws * 2 - 1, size=size, mode="bicubic").clamp(-1, 1)
+    mask = InpaintingSettings(full=0.0).draw(size, seed=0, place=(0, number))
+    with family.using("codec"), evaluating(family):
+        return family.beside(pixels, mask[None]).cpu()
 
 
 def weights_hash(parts: Mapping[str, nn.Module], *, apart: Iterable[Tensor] = ()) -> str:
@@ -168,6 +183,8 @@ def weights_hash(parts: Mapping[str, nn.Module], *, apart: Iterable[Tensor] = ()
         apart: tensors that do not count: the adapter's own.
     Returns:
         SHA-256 over names, types, shapes and bytes, 64 hex digits.
+    Raises:
+        Interrupted: see `interruptible`.
     """
     ignored = {id(tensor) for tensor in apart}
     digest = hashlib.sha256()
@@ -176,6 +193,7 @@ def weights_hash(parts: Mapping[str, nn.Module], *, apart: Iterable[Tensor] = ()
         # peft puts a layer that it wraps one level deeper
         own = {n.replace(".base_layer.", "."): t for n, t in named if id(t) not in ignored}
         for name in sorted(own):
+            heed()
             tensor = own[name].detach().cpu().contiguous()
             digest.update(f"{part}.{name} {tensor.dtype} {list(tensor.shape)}".encode())
             digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

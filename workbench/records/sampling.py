@@ -8,6 +8,7 @@ import contextlib
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -31,6 +32,7 @@ __all__ = [
     "evaluating",
     "fill_prompt",
     "filled_prompts",
+    "heed",
     "interruptible",
     "picture_path",
     "sample",
@@ -211,10 +213,11 @@ def draw(
     Yields:
         Pictures, in the order of the jobs.
     """
-    for start in range(0, len(jobs), settings.batch_size):
-        batch = jobs[start : start + settings.batch_size]
-        for (prompt, seed), image in zip(batch, _draw(family, settings, batch), strict=True):
-            yield Picture(prompt, seed, image)
+    with family.using("codec"):
+        for start in range(0, len(jobs), settings.batch_size):
+            batch = jobs[start : start + settings.batch_size]
+            for (prompt, seed), image in zip(batch, _draw(family, settings, batch), strict=True):
+                yield Picture(prompt, seed, image)
 
 
 @contextlib.contextmanager
@@ -240,13 +243,16 @@ def evaluating(family: "Family") -> Iterator[None]:
             module.training = True
 
 
+_ASKED: ContextVar[Callable[[], bool] | None] = ContextVar("asked", default=None)
+
+
 class Interrupted(Exception):
     """The model was to be called although the run is to end."""
 
 
 @contextlib.contextmanager
 def interruptible(family: "Family", asked: Callable[[], bool]) -> Iterator[None]:
-    """Let a long stretch of model calls end at the next one.
+    """Let a long stretch of model calls end at the next one, or where `heed` is called.
 
     Args:
         family: its denoiser's calls are watched.
@@ -254,17 +260,24 @@ def interruptible(family: "Family", asked: Callable[[], bool]) -> Iterator[None]
     Raises:
         Interrupted: in the place of a call, once `asked` says so.
     """
-
-    def stop(*_: object) -> None:
-        if asked():
-            raise Interrupted
-
+    before = _ASKED.set(asked)
     denoiser = next(iter(family.parts.values()))
-    hook = denoiser.register_forward_pre_hook(stop)
+    hook = denoiser.register_forward_pre_hook(lambda *_: heed())
     try:
         yield
     finally:
         hook.remove()
+        _ASKED.reset(before)
+
+
+def heed() -> None:
+    """Come to an end where a stretch of work is `interruptible` and was asked to end.
+
+    Raises:
+        Interrupted: it was.
+    """
+    if (asked := _ASKED.get()) is not None and asked():
+        raise Interrupted
 
 
 def _draw(
@@ -291,7 +304,6 @@ def _draw(
         if settings.guidance > 1:
             negative = _condition(family, [settings.negative], options).repeated(len(jobs))
         latents = family.sample_latents(noise, wanted, negative=negative, options=options)
-    with family.using("codec"), evaluating(family):
         return to_images(family.codec.decode(latents))
 
 

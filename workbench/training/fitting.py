@@ -47,7 +47,17 @@ def require_fit(recipe: Recipe, family: Family, dataset: Dataset, *, trains_text
     """
     _require_sizes(recipe, family, dataset)
     sampling = recipe.sampling
-    require_solver(family.process, scheduler=sampling.scheduler, spacing=sampling.spacing)
+    require_solver(
+        family.process,
+        scheduler=sampling.scheduler,
+        spacing=sampling.spacing,
+        rescale=sampling.guidance_rescale,
+    )
+    if family.process.prediction == "flow" and recipe.training.precision == "float16":
+        raise SettingsError(
+            "training.precision must be 'bfloat16' or 'float32' for a flow-matching base, got "
+            "'float16', in which these transformers overflow"
+        )
     if family.process.prediction == "flow" and not isinstance(recipe.weighting, Constant):
         raise SettingsError(
             f"weighting.kind must be 'constant' for a flow-matching base, got "

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from workbench import store
 from workbench.data.loader import Step
-from workbench.records.events import Event, Finished
+from workbench.records.events import Event, Finished, Preparing
 from workbench.training import moments
 from workbench.training.beginning import begin, go_on
 from workbench.training.movement import Movement
@@ -78,6 +78,7 @@ def prepare(run: RunState) -> Iterator[Event]:
     if trainer.rank == 0:
         if chosen:
             store.write_text(run.folder / "recipe.toml", run.recipe.to_toml())
+        yield Preparing(stage="hashing the base", done=0, total=1)
         trainer.fixed.remember(trainer.family, trainer.adapter)
         run.movement = Movement(trainer)
     if run.recipe.trackers:
@@ -95,7 +96,7 @@ def end(run: RunState, reason: EndReason) -> Iterator[Event]:
     """
     if reason != "terminated":
         yield from moments.save_lora(run, final=reason == "complete")
-    if run.asked == "terminated":  # while the file was being proved
+    if reason == "complete" and moments.must_leave(run):  # asked while the file was being proved
         reason = "terminated"
     if reason == "complete":
         yield from moments.draw_samples(run)

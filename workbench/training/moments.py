@@ -114,6 +114,17 @@ def requests(run: RunState) -> Generator[Event, None, frozenset[str]]:
     return requests
 
 
+def must_leave(run: RunState) -> bool:
+    """Whether any process was told to end in a hurry; every process must ask.
+
+    Args:
+        run: under way.
+    Returns:
+        The same in all processes.
+    """
+    return "terminate" in _agreed(run, _pending(run))
+
+
 def _pending(run: RunState) -> frozenset[str]:
     asked = {"stopped": "stop", "terminated": "terminate"}.get(run.asked or "")
     lying = run.control.pending() if run.trainer.rank == 0 else frozenset()

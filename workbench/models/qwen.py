@@ -1,0 +1,97 @@
+"""Captions told to a model by the hidden states of a Qwen language model.
+
+Source: diffusers, `pipelines/z_image/pipeline_z_image.py`, `_encode_prompt`.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from workbench.models.family import Rows
+from workbench.models.source import Source
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+LAYER = -2  # whose hidden states are read: the last but one
+MOST_TOKENS = 512  # the template's among them
+
+
+def tokenizer(source: Source) -> "PreTrainedTokenizerBase":
+    """Load the tokenizer of a diffusers folder.
+
+    Args:
+        source: the folder.
+    Returns:
+        The tokenizer, which has a chat template.
+    """
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(source.path / "tokenizer"), local_files_only=True)
+
+
+def framed(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> str:
+    """Put a caption into the chat template that the model was trained with.
+
+    Args:
+        tokenizer: has the template.
+        prompt: the caption; what it holds of the template's own marks is its own affair.
+    Returns:
+        The user's turn, and the beginning of the answer.
+    """
+    turn = [{"role": "user", "content": prompt}]
+    made: Any = tokenizer.apply_chat_template(
+        turn, tokenize=False, add_generation_prompt=True, enable_thinking=True
+    )
+    return made
+
+
+def num_tokens(tokenizer: "PreTrainedTokenizerBase", caption: str) -> int:
+    """Count a caption's own tokens.
+
+    Args:
+        tokenizer: of the model.
+        caption: any text.
+    Returns:
+        Tokens without the template's.
+    """
+    return len(tokenizer(framed(tokenizer, caption)).input_ids) - num_framing(tokenizer)
+
+
+def num_framing(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Count the tokens of the template.
+
+    Args:
+        tokenizer: of the model.
+    Returns:
+        Tokens of an empty caption.
+    """
+    return len(tokenizer(framed(tokenizer, "")).input_ids)
+
+
+@torch.no_grad()
+def hidden_states(
+    encoder: nn.Module, tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str]
+) -> list[Rows]:
+    """Encode captions; padding is masked and left out.
+
+    Args:
+        encoder: the language model.
+        tokenizer: its tokenizer.
+        prompts: B texts, cut to `MOST_TOKENS` with their template.
+    Returns:
+        B times "hidden" (n, D), on the CPU, n the tokens of the caption and the template.
+    """
+    taken = tokenizer(
+        [framed(tokenizer, prompt) for prompt in prompts],
+        padding="max_length",
+        max_length=MOST_TOKENS,
+        truncation=True,
+        return_tensors="pt",
+    ).to(next(encoder.parameters()).device)
+    mask = taken.attention_mask.bool()
+    output = encoder(input_ids=taken.input_ids, attention_mask=mask, output_hidden_states=True)
+    pairs = zip(output.hidden_states[LAYER], mask, strict=True)
+    return [{"hidden": one[own].cpu()} for one, own in pairs]
