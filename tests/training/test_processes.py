@@ -56,3 +56,36 @@ def test_two_processes(recipe, tmp_path):
     assert all(set(a) != set(b) for a, b in zip(first["seen"], second["seen"], strict=True))
     assert second["events"] == 0
     assert first["events"] == len(log.read(folder))
+
+
+HURRIED = """
+import sys, pathlib
+import workbench as wb
+from workbench.recipe import Recipe
+run = wb.start(Recipe.load(sys.argv[1]), folder=pathlib.Path(sys.argv[2]))
+for event in run.train():
+    if event.event == "preparing" and event.stage == "proving the file":
+        run.stop("terminated")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_leave_the_proof_together(recipe, tmp_path):
+    """Only the first proves, and only it is told to end; the other must not wait for pictures."""
+    chosen = recipe("sampling.prompts=[zib]", "sampling.steps=2", "output.report=false")
+    store.write_text(tmp_path / "recipe.toml", chosen.to_toml())
+    store.write_text(tmp_path / "script.py", HURRIED)
+    folder = tmp_path / "run"
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
+         str(tmp_path / "script.py"), str(tmp_path / "recipe.toml"), str(folder)],
+        env=os.environ
+        | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        | {"PYTHONPATH": str(Path(workbench.__file__).parents[1])},
+        check=True,
+        timeout=240,
+    )  # fmt: skip
+    told = log.read(folder)
+    assert told[-1].event == "finished" and told[-1].reason == "terminated"
+    assert [e.id for e in told if e.event == "warned"][-1] == "proof-left"
+    assert (folder / "lora" / "tiny.safetensors").exists()
