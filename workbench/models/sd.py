@@ -1,6 +1,6 @@
 """Stable Diffusion 1.x and 2.x: one CLIP text encoder, epsilon or velocity prediction."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +21,24 @@ from workbench.models.family import (
     stacked,
 )
 from workbench.models.naming import text_name
-from workbench.models.parts import Parts, load_parts, load_tokenizers
-from workbench.models.source import Described, Peek, Source
+from workbench.models.parts import Parts, load_parts
+from workbench.models.source import Peek, Source
+from workbench.models.unet_files import describe, tokens
 from workbench.process import DiscreteVP
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
+
+__all__ = [
+    "NAMES",
+    "NATIVE_PX",
+    "TITLE",
+    "StableDiffusion",
+    "describe",
+    "load",
+    "recognise",
+    "tokens",
+]
 
 TITLE = "Stable Diffusion 1.x or 2.x"
 NATIVE_PX = 512
@@ -43,29 +55,6 @@ def recognise(seen: Peek, settings: BaseSettings) -> Source | None:
         What was found, or None.
     """
     return unet_files.recognise(seen, settings, family="sd", title=TITLE, versions=("sd1", "sd2"))
-
-
-def describe(source: Source, settings: BaseSettings) -> Described:
-    """See `FamilyModule`.
-
-    Args:
-        source: what `recognise` found.
-        settings: what is chosen in place of what the files say.
-    Returns:
-        Resolution, prediction.
-    """
-    return unet_files.describe(source, settings, NATIVE_PX)
-
-
-def tokens(source: Source) -> Callable[[str], int]:
-    """See `FamilyModule`.
-
-    Args:
-        source: what `recognise` found.
-    Returns:
-        A function from a caption to its tokens.
-    """
-    return counter(load_tokenizers(source)[0])
 
 
 def load(source: Source, settings: BaseSettings, *, device: torch.device) -> "StableDiffusion":

@@ -1,17 +1,19 @@
 """Recognise a base around a `UNet2DConditionModel`: its version, channels, parts, what it says."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workbench import store
 from workbench.models.base import BaseSettings
-from workbench.models.clip import MAX_TOKENS
-from workbench.models.parts import PART_NAMES
+from workbench.models.clip import MAX_TOKENS, counter
+from workbench.models.parts import PART_NAMES, load_tokenizers
 from workbench.models.source import CONFIGS, Described, Peek, Source, missing_weights
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
+_NATIVE_PX = {"sd1": 512, "sd2": 512, "sdxl": 1024}  # where the config does not say it
 _TITLES = {
     "sd1": "Stable Diffusion 1.x",
     "sd2": "Stable Diffusion 2.x",
@@ -96,13 +98,23 @@ def _structure(seen: Peek, settings: BaseSettings, version: str) -> Path:
     return folder
 
 
-def describe(source: Source, settings: BaseSettings, native_px: int) -> Described:
+def tokens(source: Source) -> Callable[[str], int]:
+    """Get what counts a caption's tokens; see `FamilyModule`.
+
+    Args:
+        source: what `recognise` found.
+    Returns:
+        A function from a caption to its tokens.
+    """
+    return counter(load_tokenizers(source)[0])
+
+
+def describe(source: Source, settings: BaseSettings) -> Described:
     """Say what a base's configs tell of it; see `FamilyModule`.
 
     Args:
         source: what `recognise` found.
         settings: prediction and zero terminal SNR, where they are chosen.
-        native_px: where the config does not say the size.
     Returns:
         Resolution, prediction.
     """
@@ -113,7 +125,7 @@ def describe(source: Source, settings: BaseSettings, native_px: int) -> Describe
     side = max(size) if isinstance(size, list) else size
     zero = settings.zero_terminal_snr
     return Described(
-        side * latent_px if isinstance(side, int) else native_px,
+        side * latent_px if isinstance(side, int) else _NATIVE_PX[source.version],
         settings.prediction or schedule.get("prediction_type", "epsilon"),
         MAX_TOKENS,
         latent_px,
