@@ -34,6 +34,8 @@ ZERO_SNR = ("base.zero_terminal_snr=true", "base.prediction=v_prediction")
 BF16 = ("training.trainable_dtype=bfloat16", "training.stochastic_rounding=false")
 
 CASES: dict[str, Case] = {
+    # base
+    "base_unusable": case("base.path=no/such/folder/model.safetensors", good="base.path=critters"),
     # optimizers
     "prodigy_rate": case(
         "optimizer.kind=prodigy", "optimizer.learning_rate=1e-4", good="optimizer.learning_rate=1"

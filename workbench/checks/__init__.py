@@ -8,6 +8,7 @@ id into `checks.allow`. docs/checks.md lists them all.
 # Each topic puts its rules into the table.
 from workbench.checks import (
     adapters,
+    bases,
     captions,
     diffusion,
     images,
@@ -23,7 +24,7 @@ from workbench.checks.rules import RULES, SEVERITIES, Facts, Rule, settings_path
 from workbench.checks.table import markdown
 
 TOPICS = (
-    *(optimizers, adapters, length, images, captions, subsets),
+    *(bases, optimizers, adapters, length, images, captions, subsets),
     *(diffusion, losses, machine, sampling),
 )
 

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from workbench import store
 from workbench.models import loading, registry
 from workbench.models.base import BaseSettings
 from workbench.models.clip import MAX_TOKENS as CLIP_TOKENS
+from workbench.models.source import REPOSITORY
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
@@ -23,6 +25,7 @@ class Base:
         max_tokens: most tokens of a caption that it reads; None without a limit.
         latent_px: pixels to a latent's side.
         side_multiple_px: both sides of a picture must be multiples of it.
+        refused: why it cannot be trained as it is; "" where it can, or lies on the Hub.
     """
 
     family: str | None = None
@@ -33,6 +36,7 @@ class Base:
     max_tokens: int | None = CLIP_TOKENS
     latent_px: int = 8
     side_multiple_px: int = 8
+    refused: str = ""
 
 
 def look(settings: BaseSettings) -> Base:
@@ -44,12 +48,14 @@ def look(settings: BaseSettings) -> Base:
         What is known of it.
     """
     critters = settings.path == "critters"
-    if critters or Path(settings.path).expanduser().exists():
+    there = critters or Path(settings.path).expanduser().exists()
+    is_file = Path(settings.path).suffix in (".safetensors", *store.PICKLE_EXTENSIONS)
+    if there or is_file or not REPOSITORY.fullmatch(settings.path):
         try:
             source = loading.locate(settings)
             said = loading.module(source.family).describe(source, settings)
-        except (SettingsError, FileRefused, OSError):
-            return Base(is_critters=critters)  # loading it says better what is wrong
+        except (SettingsError, FileRefused, OSError) as error:
+            return Base(is_critters=critters, refused=str(error))
         return Base(
             source.family,
             said.native_px,

@@ -42,6 +42,7 @@ def new(
 ) -> None:
     """Write a recipe in which every setting is explained."""
     from workbench import intents, store
+    from workbench.checks.base import look
     from workbench.recipe import Recipe
     from workbench.settings import SettingsError, replace
 
@@ -55,6 +56,8 @@ def new(
         recipe = replace(recipe, data=own)
     if trigger is not None:
         recipe = recipe.override([f"data.subsets.0.trigger={_toml(trigger)}"])
+    if refused := look(recipe.base).refused:
+        raise SettingsError(refused)
     advice = intents.advise(intent, recipe) if intent is not None else ()
     recipe = intents.apply(advice, recipe).override(settings or [])
     advice = intents.kept(advice, recipe)

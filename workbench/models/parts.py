@@ -154,11 +154,6 @@ def _scheduler_config(source: Source, settings: BaseSettings) -> dict[str, Any]:
     config |= {"clip_sample": config.get("clip_sample", False)} | dict(source.scheduler)
     if settings.prediction:
         config["prediction_type"] = settings.prediction
-    elif source.version == "sd2" and source.is_file and "prediction_type" not in source.scheduler:
-        raise SettingsError(
-            f"{source.path}: a Stable Diffusion 2.x file does not say what its U-Net predicts; set "
-            'base.prediction to "v_prediction" (768 px models) or "epsilon" (512 px base models)'
-        )
     config.setdefault("prediction_type", "epsilon")
     if config["prediction_type"] not in ("epsilon", "v_prediction"):
         raise SettingsError(

@@ -55,6 +55,8 @@ def recognise(
     config = _structure(seen, settings, version)
     scheduler = _file_scheduler(seen) if seen.is_file else {}
     source = Source(seen.path, config, family, version, _TITLES[version], evidence, scheduler)
+    _require_known_schedule(seen, source)
+    _require_prediction(source, settings)
     if _is_wider(seen, source):
         source = replace(source, title=f"{source.title} for inpainting")
     names = PART_NAMES[version]
@@ -154,6 +156,36 @@ def in_channels(seen: Peek, source: Source) -> tuple[int, int]:
     taken, given = config.get("in_channels", 4), config.get("out_channels", 4)
     _, shape = seen.tensors.get(_INPUT, ("", ()))
     return (shape[1] if len(shape) == 4 else taken), given
+
+
+def _require_known_schedule(seen: Peek, source: Source) -> None:
+    """Refuse EDM's continuous schedule, which epsilon or v on 1000 steps would unteach."""
+    marks = (("CosXL", "edm_vpred.sigma_max"), ("Playground 2.5", "edm_mean"))
+    kind, by = next(((kind, f"it holds {m}") for kind, m in marks if m in seen.tensors), ("", ""))
+    path = source.config / "scheduler" / "scheduler_config.json"
+    if not seen.is_file and path.exists():
+        name = str(store.read_json(path).get("_class_name", ""))
+        if name.startswith("EDM"):
+            kind, by = (
+                "a model of EDM's schedule, as CosXL and Playground 2.5 are",
+                f"{name} it says",
+            )
+    if kind:
+        raise FileRefused(
+            f"{source.path}: this is {kind} ({by}): its noise levels are continuous sigmas, and "
+            "training it as SDXL would unteach it; choose SDXL base or a model made from that"
+        )
+
+
+def _require_prediction(source: Source, settings: BaseSettings) -> None:
+    """A file of SD 2.x does not say what it predicts, unless it carries a mark."""
+    if source.version != "sd2" or not source.is_file or settings.prediction:
+        return
+    if "prediction_type" not in source.scheduler:
+        raise SettingsError(
+            f"{source.path}: a Stable Diffusion 2.x file does not say what its U-Net predicts; set "
+            'base.prediction to "v_prediction" (768 px models) or "epsilon" (512 px base models)'
+        )
 
 
 def _is_wider(seen: Peek, source: Source) -> bool:
