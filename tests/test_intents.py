@@ -7,12 +7,13 @@ import pytest
 from workbench import checks, intents
 from workbench.recipe import Recipe
 from workbench.settings import SettingsError
+from workbench.settings.advice import Advice, follow, kept
 
 
-def chosen(intent: str, preset: str) -> tuple[Recipe, tuple[intents.Advice, ...]]:
+def chosen(intent: str, preset: str) -> tuple[Recipe, tuple[Advice, ...]]:
     recipe = Recipe.preset(preset).override(["data.subsets.0.trigger=zib"])
     advice = intents.advise(intent, recipe)
-    return intents.apply(advice, recipe), advice
+    return follow(advice, recipe), advice
 
 
 @pytest.mark.parametrize("preset", ["critters", "sd15-lora"])
@@ -30,7 +31,7 @@ def test_the_advice_is_followed_and_raises_no_finding(
         "length.steps",
         "sampling.prompts",
     }
-    assert intents.kept(advice, recipe) == advice
+    assert kept(advice, recipe) == advice
     assert all(one.reason for one in advice)
     assert checks.check(recipe) == []
 
@@ -54,7 +55,7 @@ def test_one_prompt_shows_what_leaks():
 def test_the_users_own_value_loses_the_reason():
     recipe, advice = chosen("style", "sd15-lora")
     own = recipe.override(["adapter.rank=4"])
-    assert {one.setting for one in advice} - {one.setting for one in intents.kept(advice, own)} == {
+    assert {one.setting for one in advice} - {one.setting for one in kept(advice, own)} == {
         "adapter.rank"
     }
 

@@ -19,9 +19,11 @@ from torch.nn import functional
 from workbench import store
 from workbench.models.base import BaseSettings
 from workbench.models.codec import Moments
+from workbench.models.defaults import Machine
 from workbench.models.family import Condition, Identity, Rows, SampleOptions, TargetGroups
 from workbench.models.source import Described, Peek, Source
 from workbench.process import Flow
+from workbench.settings.advice import Advice
 
 CHANNELS, PATCH_PX, WIDTH, MOST_ROWS, NATIVE = 7, 12, 24, 40, 96
 
@@ -202,6 +204,10 @@ class Module:
     @staticmethod
     def describe(source: Source, settings: BaseSettings) -> Described:
         return Described(NATIVE, "flow", MOST_ROWS, PATCH_PX, PATCH_PX)
+
+    @staticmethod
+    def defaults(title: str, native_px: int, machine: Machine) -> tuple[Advice, ...]:
+        return (Advice("data.buckets.step", PATCH_PX, f"{title} takes squares of 12 px"),)
 
     @staticmethod
     def tokens(source: Source) -> Callable[[str], int]:

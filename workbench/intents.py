@@ -5,39 +5,18 @@ own. `workbench new --for` writes the reasons into the recipe; the app asks the 
 question.
 """
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from workbench.checks.base import look
 from workbench.recipe import Recipe
 from workbench.settings import SettingsError
+from workbench.settings.advice import Advice
 
 Intent = Literal["character", "style", "object", "scene"]
 INTENTS: tuple[Intent, ...] = get_args(Intent)
 BUILT_IN_FLIP = (0.0, "not mirrored: the critters' captions say who stands left and who right")
 WITHOUT = "The last one lacks the trigger: it should look as the base draws it."
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """One setting that follows from the intent.
-
-    Attributes:
-        setting: its path in a recipe.
-        value: what it is set to.
-        reason: why, in a sentence or two.
-    """
-
-    setting: str
-    value: Any
-    reason: str
-
-    @property
-    def assignment(self) -> str:
-        """The setting as `Recipe.override` takes it."""
-        return f"{self.setting}={json.dumps(self.value, ensure_ascii=False)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,36 +141,3 @@ def advise(intent: str, recipe: Recipe) -> tuple[Advice, ...]:
         Advice("length.steps", steps, wish.steps[2]),
         Advice("sampling.prompts", list(prompts), f"{wish.shown}. {WITHOUT}"),
     )
-
-
-def apply(advice: Iterable[Advice], recipe: Recipe) -> Recipe:
-    """Follow advice.
-
-    Args:
-        advice: of `advise`.
-        recipe: what to change.
-    Returns:
-        A new recipe; its steps replace whatever ended it.
-    Raises:
-        SettingsError: the recipe has another adapter than a LoRA.
-    """
-    return recipe.override([one.assignment for one in advice])
-
-
-def kept(advice: Iterable[Advice], recipe: Recipe) -> tuple[Advice, ...]:
-    """The advice that a recipe still follows, after the user's own changes.
-
-    Args:
-        advice: of `advise`.
-        recipe: after further overrides.
-    Returns:
-        Those whose setting has the advised value.
-    """
-    return tuple(one for one in advice if _value(recipe, one.setting) == one.value)
-
-
-def _value(recipe: Recipe, path: str) -> Any:
-    found: Any = recipe
-    for name in path.split("."):
-        found = getattr(found, name, None)
-    return list(found) if isinstance(found, tuple) else found

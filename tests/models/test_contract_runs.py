@@ -21,12 +21,14 @@ from workbench.evaluation.loading import open_run
 from workbench.evaluation.noise import open_scene
 from workbench.models import loading, registry
 from workbench.models.base import BaseSettings
+from workbench.models.defaults import Machine
 from workbench.models.family import SampleOptions
 from workbench.recipe import Recipe
 from workbench.records import log
 from workbench.records.events import Proved, Warned
 from workbench.records.fixed import weights_hash
 from workbench.settings import walk
+from workbench.settings.advice import follow, kept
 from workbench.training.run import Run
 from workbench.training.step import train_step
 
@@ -203,6 +205,24 @@ def test_checks_and_forms_know_it(case: Case, recipe: Callable[..., Recipe]) -> 
     entry = next(entry for entry in walk(chosen) if entry.path == "base.family")
     assert entry.control == "choice" and case.family in entry.choices
     assert chosen.override([f"base.family={case.family}"]).base.family == case.family
+
+
+@pytest.mark.parametrize("native_bfloat16", [True, False])
+def test_what_follows_from_it_can_be_followed(
+    case: Case, base: Path, native_bfloat16: bool
+) -> None:
+    settings = BaseSettings(path=str(base))
+    advised = loading.defaults(settings, Machine(cuda=True, native_bfloat16=native_bfloat16))
+    recipe = follow(advised, Recipe.preset("sd15-lora").override([f"base.path={base.as_posix()}"]))
+    assert kept(advised, recipe), "something follows from every base"
+    assert all(one.reason and not one.reason.endswith(".") for one in advised)
+    said = loading.module(case.family).describe(loading.locate(settings), settings)
+    assert recipe.data.buckets.step % said.side_multiple_px == 0
+    if case.family == "zimage":
+        assert recipe.training.precision == ("bfloat16" if native_bfloat16 else "float32")
+    elif case.family != "toy":
+        assert recipe.training.precision == ("bfloat16" if native_bfloat16 else "float16")
+        assert recipe.data.buckets.resolution == said.native_px
 
 
 def test_the_app_describes_it(case: Case, recipe: Callable[..., Recipe]) -> None:

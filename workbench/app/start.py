@@ -12,8 +12,8 @@ from workbench.app.desk import AT_ONCE, QUIETLY, Desk, pictures, same_as, saying
 from workbench.app.train import launch
 from workbench.app.words import label, text
 from workbench.critters.concepts import CONCEPTS
-from workbench.intents import Advice
 from workbench.recipe import Recipe
+from workbench.settings.advice import Advice, follow, kept
 
 if TYPE_CHECKING:
     from workbench.data.dataset import Dataset, Record
@@ -75,14 +75,14 @@ def _choose(recipe: Recipe, intent: str) -> Recipe:
         subset = settings.replace(first, path=f"critters:{name}", trigger=trigger)
         data = settings.replace(recipe.data, subsets=(subset, *recipe.data.subsets[1:]))
         recipe = settings.replace(recipe, data=data, name=trigger)
-    return intents.apply(intents.advise(intent, recipe), recipe)
+    return follow(intents.advise(intent, recipe), recipe)
 
 
 @saying
 def _describe(recipe: Recipe, intent: str | None) -> tuple[str, str, str, str, Any]:
     steps = recipe.length.steps
     estimate = text("start_estimate", steps=f"{steps:,}") if steps else ""
-    advice = intents.kept(intents.advise(intent, recipe), recipe) if intent else ()
+    advice = kept(intents.advise(intent, recipe), recipe) if intent else ()
     return (*_pictures(recipe), estimate, _reasons(advice), gr.Accordion(visible=bool(advice)))
 
 

@@ -1,13 +1,11 @@
 """What can be known of a base model before it is loaded, or even fetched."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from workbench import store
-from workbench.models import loading, registry
+from workbench.models import loading
 from workbench.models.base import BaseSettings
 from workbench.models.clip import MAX_TOKENS as CLIP_TOKENS
-from workbench.models.source import REPOSITORY
+from workbench.models.source import is_remote
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
@@ -48,32 +46,26 @@ def look(settings: BaseSettings) -> Base:
         What is known of it.
     """
     critters = settings.path == "critters"
-    there = critters or Path(settings.path).expanduser().exists()
-    is_file = Path(settings.path).suffix in (".safetensors", *store.PICKLE_EXTENSIONS)
-    if there or is_file or not REPOSITORY.fullmatch(settings.path):
-        try:
-            source = loading.locate(settings)
-            said = loading.module(source.family).describe(source, settings)
-        except (SettingsError, FileRefused, OSError) as error:
-            return Base(is_critters=critters, refused=str(error))
+    if is_remote(settings.path):
+        family = loading.named(settings)
         return Base(
-            source.family,
-            said.native_px,
-            critters,
-            said.prediction,
-            said.zero_terminal_snr,
-            said.max_tokens,
-            said.latent_px,
-            said.side_multiple_px,
+            family,
+            None if family is None else loading.module(family).NATIVE_PX,
+            prediction=settings.prediction,
+            zero_terminal_snr=bool(settings.zero_terminal_snr),
         )
-    family = None if settings.family == "auto" else settings.family
-    if family is None:
-        name = settings.path.lower()
-        named = ((f, loading.module(f).NAMES) for f in registry.names())
-        family = next((f for f, marks in named if any(m in name for m in marks)), None)
+    try:
+        source = loading.locate(settings)
+        said = loading.module(source.family).describe(source, settings)
+    except (SettingsError, FileRefused, OSError) as error:
+        return Base(is_critters=critters, refused=str(error))
     return Base(
-        family,
-        None if family is None else loading.module(family).NATIVE_PX,
-        prediction=settings.prediction,
-        zero_terminal_snr=bool(settings.zero_terminal_snr),
+        source.family,
+        said.native_px,
+        critters,
+        said.prediction,
+        said.zero_terminal_snr,
+        said.max_tokens,
+        said.latent_px,
+        said.side_multiple_px,
     )

@@ -42,9 +42,11 @@ def new(
 ) -> None:
     """Write a recipe in which every setting is explained."""
     from workbench import intents, store
-    from workbench.checks.base import look
+    from workbench.models.defaults import Machine
+    from workbench.models.loading import defaults
     from workbench.recipe import Recipe
     from workbench.settings import SettingsError, replace
+    from workbench.settings.advice import follow, kept
 
     path = out or Path(f"{name}.toml")
     if path.exists():
@@ -56,14 +58,17 @@ def new(
         recipe = replace(recipe, data=own)
     if trigger is not None:
         recipe = recipe.override([f"data.subsets.0.trigger={_toml(trigger)}"])
-    if refused := look(recipe.base).refused:
-        raise SettingsError(refused)
-    advice = intents.advise(intent, recipe) if intent is not None else ()
-    recipe = intents.apply(advice, recipe).override(settings or [])
-    advice = intents.kept(advice, recipe)
-    notes = {one.setting: f"For a {intent}: {one.reason}" for one in advice}
+    suited = defaults(recipe.base, Machine.here())
+    if base == "critters" or preset is not None:
+        suited = ()  # the preset is made for its base
+    recipe = follow(suited, recipe)
+    meant = intents.advise(intent, recipe) if intent is not None else ()
+    recipe = follow(meant, recipe).override(settings or [])
+    suited, meant = kept(suited, recipe), kept(meant, recipe)
+    notes = {one.setting: f"For this base: {one.reason}" for one in suited}
+    notes |= {one.setting: f"For a {intent}: {one.reason}" for one in meant}
     store.write_text(path, recipe.to_toml(notes=notes))
-    for one in advice:
+    for one in (*suited, *meant):
         say(f"{one.assignment.replace('=', ' = ', 1)}")
         say(f"  {one.reason}")
     if not data.startswith("critters:") and not Path(data).expanduser().exists():

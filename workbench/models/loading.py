@@ -8,12 +8,14 @@ import torch
 
 from workbench.models import registry
 from workbench.models.base import BaseSettings
+from workbench.models.defaults import Machine
 from workbench.models.family import Family
-from workbench.models.source import Described, Peek, Source, peek
+from workbench.models.source import Described, Peek, Source, is_remote, peek
 from workbench.models.strangers import refusal
 from workbench.settings import SettingsError
+from workbench.settings.advice import Advice
 
-__all__ = ["FamilyModule", "load", "locate", "module"]
+__all__ = ["FamilyModule", "defaults", "load", "locate", "module", "named"]
 
 
 class FamilyModule(Protocol):
@@ -54,6 +56,18 @@ class FamilyModule(Protocol):
         """
         ...
 
+    def defaults(self, title: str, native_px: int, machine: Machine) -> tuple[Advice, ...]:
+        """Say which settings suit it.
+
+        Args:
+            title: of the base, for people.
+            native_px: side of the pictures that it was made for.
+            machine: that will train it.
+        Returns:
+            Settings with their reasons.
+        """
+        ...
+
     def tokens(self, source: Source) -> Callable[[str], int]:
         """Get what counts a caption's tokens, without loading the base.
 
@@ -90,6 +104,43 @@ def module(name: str) -> FamilyModule:
     found = registry.FAMILIES[name]
     # A module that has the members of the protocol is one, but no type checker sees it by a name.
     return cast(FamilyModule, importlib.import_module(found) if isinstance(found, str) else found)
+
+
+def defaults(settings: BaseSettings, machine: Machine) -> tuple[Advice, ...]:
+    """Say which settings suit a base; nothing is fetched, and no weight is read.
+
+    Args:
+        settings: which base.
+        machine: that will train it.
+    Returns:
+        Settings with their reasons; none where the family of a base on the Hub is not known.
+    Raises:
+        SettingsError, FileRefused: it is here, and cannot be trained.
+    """
+    if is_remote(settings.path):
+        name = named(settings)
+        if name is None:
+            return ()
+        family = module(name)
+        return family.defaults(family.TITLE, family.NATIVE_PX, machine)
+    source = locate(settings)
+    family = module(source.family)
+    return family.defaults(source.title, family.describe(source, settings).native_px, machine)
+
+
+def named(settings: BaseSettings) -> str | None:
+    """Guess the family of a base that is not here from its name.
+
+    Args:
+        settings: which base, and perhaps its family.
+    Returns:
+        Name of a family; None where nothing is known.
+    """
+    if settings.family != "auto":
+        return settings.family
+    name = settings.path.lower()
+    families = ((family, module(family).NAMES) for family in registry.names())
+    return next((f for f, marks in families if any(mark in name for mark in marks)), None)
 
 
 def locate(settings: BaseSettings) -> Source:

@@ -12,6 +12,7 @@ from workbench.models import unet_files, unets
 from workbench.models.base import BaseSettings
 from workbench.models.clip import MAX_TOKENS, counter, encoder_output
 from workbench.models.codec import config_of
+from workbench.models.defaults import Machine, Suits, advice
 from workbench.models.family import (
     Condition,
     Identity,
@@ -25,6 +26,7 @@ from workbench.models.parts import Parts, load_parts
 from workbench.models.source import Peek, Source
 from workbench.models.unet_files import describe, tokens
 from workbench.process import DiscreteVP
+from workbench.settings.advice import Advice
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -34,6 +36,7 @@ __all__ = [
     "NATIVE_PX",
     "TITLE",
     "StableDiffusion",
+    "defaults",
     "describe",
     "load",
     "recognise",
@@ -55,6 +58,20 @@ def recognise(seen: Peek, settings: BaseSettings) -> Source | None:
         What was found, or None.
     """
     return unet_files.recognise(seen, settings, family="sd", title=TITLE, versions=("sd1", "sd2"))
+
+
+def defaults(title: str, native_px: int, machine: Machine) -> tuple[Advice, ...]:
+    """See `FamilyModule`.
+
+    Args:
+        title: of the base, for people.
+        native_px: side of the pictures that it was made for.
+        machine: that will train it.
+    Returns:
+        Settings with their reasons.
+    """
+    suits = Suits(rate=1e-4, guidance=7.0, sample_steps=25, large=False)
+    return advice(title, native_px, suits, machine)
 
 
 def load(source: Source, settings: BaseSettings, *, device: torch.device) -> "StableDiffusion":

@@ -12,6 +12,7 @@ from workbench.models import unet_files, unets
 from workbench.models.base import BaseSettings
 from workbench.models.clip import MAX_TOKENS, counter, encoder_output
 from workbench.models.codec import config_of
+from workbench.models.defaults import Machine, Suits, advice
 from workbench.models.family import (
     Condition,
     Identity,
@@ -26,6 +27,7 @@ from workbench.models.parts import Parts, load_parts
 from workbench.models.source import Peek, Source
 from workbench.models.unet_files import describe, tokens
 from workbench.process import DiscreteVP
+from workbench.settings.advice import Advice
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionXLPipeline
@@ -35,6 +37,7 @@ __all__ = [
     "NATIVE_PX",
     "TITLE",
     "StableDiffusionXL",
+    "defaults",
     "describe",
     "load",
     "recognise",
@@ -58,6 +61,20 @@ def recognise(seen: Peek, settings: BaseSettings) -> Source | None:
         What was found, or None.
     """
     return unet_files.recognise(seen, settings, family="sdxl", title=TITLE, versions=("sdxl",))
+
+
+def defaults(title: str, native_px: int, machine: Machine) -> tuple[Advice, ...]:
+    """See `FamilyModule`.
+
+    Args:
+        title: of the base, for people.
+        native_px: side of the pictures that it was made for.
+        machine: that will train it.
+    Returns:
+        Settings with their reasons.
+    """
+    suits = Suits(rate=1e-4, guidance=5.0, sample_steps=28, large=True)
+    return advice(title, native_px, suits, machine)
 
 
 def load(source: Source, settings: BaseSettings, *, device: torch.device) -> "StableDiffusionXL":

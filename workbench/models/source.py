@@ -20,6 +20,7 @@ __all__ = [
     "Peek",
     "Source",
     "files_hash",
+    "is_remote",
     "missing_weights",
     "peek",
     "weight_files",
@@ -139,6 +140,19 @@ def peek(settings: BaseSettings) -> Peek:
     """
     path = _resolve(settings.path)
     return Peek(path) if path.is_dir() else Peek(path, *store.read_header(path))
+
+
+def is_remote(path: str) -> bool:
+    """Whether a base lies on the Hub: nothing is here under its name, and it is no file's.
+
+    Args:
+        path: `base.path`.
+    Returns:
+        True for "owner/model".
+    """
+    here = path == "critters" or Path(path).expanduser().exists()
+    is_file = Path(path).suffix in (".safetensors", *store.PICKLE_EXTENSIONS)
+    return not here and not is_file and REPOSITORY.fullmatch(path) is not None
 
 
 def weight_files(folder: Path, part: str) -> tuple[str | None, list[Path]]:

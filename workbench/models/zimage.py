@@ -16,11 +16,13 @@ from workbench import store
 from workbench.models import qwen
 from workbench.models.base import BaseSettings
 from workbench.models.codec import KL, digest
+from workbench.models.defaults import Machine, Suits, advice
 from workbench.models.family import Condition, Identity, Rows, SampleOptions, TargetGroups
 from workbench.models.source import Described, Peek, Source, files_hash, missing_weights
 from workbench.models.source import weight_files as files_of
 from workbench.process import Flow
 from workbench.settings import SettingsError
+from workbench.settings.advice import Advice
 from workbench.store import FileRefused
 
 if TYPE_CHECKING:
@@ -101,6 +103,30 @@ def describe(source: Source, settings: BaseSettings) -> Described:
     """
     limit = qwen.MOST_TOKENS - qwen.num_framing(qwen.tokenizer(source))
     return Described(NATIVE_PX, "flow", limit, latent_px=8, side_multiple_px=16)
+
+
+def defaults(title: str, native_px: int, machine: Machine) -> tuple[Advice, ...]:
+    """See `FamilyModule`.
+
+    Args:
+        title: of the base, for people.
+        native_px: side of the pictures that it was made for.
+        machine: that will train it; without bfloat16 it is float32 that does not overflow.
+    Returns:
+        Settings with their reasons.
+    """
+    suits = Suits(rate=1e-4, guidance=5.0, sample_steps=40, large=True)
+    why = "in float16 this transformer overflows"
+    narrow = () if machine.native_bfloat16 else ("base.dtype", "training.precision")
+    return (
+        *advice(title, native_px, suits, machine),
+        *(Advice(name, "float32", why) for name in narrow),
+        Advice(
+            "data.captions.variants",
+            8,
+            "captions that vary are drawn ahead: the text encoder is freed before training",
+        ),
+    )
 
 
 def tokens(source: Source) -> Callable[[str], int]:
