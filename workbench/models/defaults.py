@@ -52,7 +52,7 @@ class Suits:
     large: bool
 
 
-def advice(title: str, native_px: int, suits: Suits, machine: Machine) -> tuple[Advice, ...]:
+def advice(title: str, native_px: int, suits: Suits, *, machine: Machine) -> tuple[Advice, ...]:
     """Put what suits a family into settings.
 
     Args:

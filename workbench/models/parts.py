@@ -149,7 +149,25 @@ def _files_of(source: Source, part: str) -> tuple[Path, ...]:
     return tuple(weight_files(source.path, part)[1])
 
 
+def require_prediction(source: Source, settings: BaseSettings) -> None:
+    """Ask for what a U-Net predicts, where a file of SD 2.x carries no mark of it.
+
+    Args:
+        source: what was recognised.
+        settings: `prediction`.
+    Raises:
+        SettingsError: nobody says it.
+    """
+    unsaid = settings.prediction is None and "prediction_type" not in source.scheduler
+    if source.version == "sd2" and source.is_file and unsaid:
+        raise SettingsError(
+            f"{source.path}: a Stable Diffusion 2.x file does not say what its U-Net predicts; set "
+            'base.prediction to "v_prediction" (768 px models) or "epsilon" (512 px base models)'
+        )
+
+
 def _scheduler_config(source: Source, settings: BaseSettings) -> dict[str, Any]:
+    require_prediction(source, settings)
     config = store.read_json(source.config / "scheduler" / "scheduler_config.json")
     config |= {"clip_sample": config.get("clip_sample", False)} | dict(source.scheduler)
     if settings.prediction:
@@ -216,7 +234,7 @@ def _load_vae(source: Source, settings: BaseSettings) -> tuple[Any, tuple[Path, 
             )
         return _complete(vae, path), (path,)
     files = weight_files(folder.parent, folder.name)[1]
-    return _from_folder(AutoencoderKL, folder, options), tuple(files)
+    return from_folder(AutoencoderKL, folder, options), tuple(files)
 
 
 def _vae_path(source: Source, settings: BaseSettings) -> tuple[Path | None, Path]:
@@ -250,7 +268,7 @@ def _load_folder(
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     def part(kind: Any, name: str, key: str) -> Any:
-        return _from_folder(kind, source.path / name, {key: dtype, "local_files_only": True})
+        return from_folder(kind, source.path / name, {key: dtype, "local_files_only": True})
 
     unet = given["unet"] or part(UNet2DConditionModel, "unet", "torch_dtype")
     kinds = (CLIPTextModel, CLIPTextModelWithProjection)
@@ -259,10 +277,22 @@ def _load_folder(
     return unet, tuple(encoders)
 
 
-def _from_folder(kind: Any, folder: Path, options: dict[str, Any]) -> Any:
+def from_folder(kind: type, folder: Path, options: Mapping[str, object]) -> nn.Module:
+    """Load a part of a diffusers folder, whole or not at all.
+
+    Args:
+        kind: class of the model.
+        folder: of the part.
+        options: of its `from_pretrained`.
+    Returns:
+        The model, on the CPU.
+    Raises:
+        FileRefused: weights are missing, or do not fit the structure.
+    """
+    loader: Any = kind
     variant, _ = weight_files(folder.parent, folder.name)
     with _explained(folder, folder):
-        model, info = kind.from_pretrained(
+        model, info = loader.from_pretrained(
             str(folder), use_safetensors=True, variant=variant, output_loading_info=True, **options
         )
     if missing := sorted(info["missing_keys"]):

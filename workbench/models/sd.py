@@ -71,7 +71,7 @@ def defaults(title: str, native_px: int, machine: Machine) -> tuple[Advice, ...]
         Settings with their reasons.
     """
     suits = Suits(rate=1e-4, guidance=7.0, sample_steps=25, large=False)
-    return advice(title, native_px, suits, machine)
+    return advice(title, native_px, suits, machine=machine)
 
 
 def load(source: Source, settings: BaseSettings, *, device: torch.device) -> "StableDiffusion":

@@ -74,7 +74,7 @@ def defaults(title: str, native_px: int, machine: Machine) -> tuple[Advice, ...]
         Settings with their reasons.
     """
     suits = Suits(rate=1e-4, guidance=5.0, sample_steps=28, large=True)
-    return advice(title, native_px, suits, machine)
+    return advice(title, native_px, suits, machine=machine)
 
 
 def load(source: Source, settings: BaseSettings, *, device: torch.device) -> "StableDiffusionXL":

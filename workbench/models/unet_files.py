@@ -8,7 +8,7 @@ from typing import Any
 from workbench import store
 from workbench.models.base import BaseSettings
 from workbench.models.clip import MAX_TOKENS, counter
-from workbench.models.parts import PART_NAMES, load_tokenizers
+from workbench.models.parts import PART_NAMES, load_tokenizers, require_prediction
 from workbench.models.source import CONFIGS, Described, Peek, Source, missing_weights
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
@@ -56,7 +56,6 @@ def recognise(
     scheduler = _file_scheduler(seen) if seen.is_file else {}
     source = Source(seen.path, config, family, version, _TITLES[version], evidence, scheduler)
     _require_known_schedule(seen, source)
-    _require_prediction(source, settings)
     if _is_wider(seen, source):
         source = replace(source, title=f"{source.title} for inpainting")
     names = PART_NAMES[version]
@@ -119,7 +118,10 @@ def describe(source: Source, settings: BaseSettings) -> Described:
         settings: prediction and zero terminal SNR, where they are chosen.
     Returns:
         Resolution, prediction.
+    Raises:
+        SettingsError: a file does not say what its U-Net predicts.
     """
+    require_prediction(source, settings)
     config = store.read_json(source.config / "unet" / "config.json")
     schedule = store.read_json(source.config / "scheduler" / "scheduler_config.json")
     schedule |= source.scheduler
@@ -174,17 +176,6 @@ def _require_known_schedule(seen: Peek, source: Source) -> None:
         raise FileRefused(
             f"{source.path}: this is {kind} ({by}): its noise levels are continuous sigmas, and "
             "training it as SDXL would unteach it; choose SDXL base or a model made from that"
-        )
-
-
-def _require_prediction(source: Source, settings: BaseSettings) -> None:
-    """A file of SD 2.x does not say what it predicts, unless it carries a mark."""
-    if source.version != "sd2" or not source.is_file or settings.prediction:
-        return
-    if "prediction_type" not in source.scheduler:
-        raise SettingsError(
-            f"{source.path}: a Stable Diffusion 2.x file does not say what its U-Net predicts; set "
-            'base.prediction to "v_prediction" (768 px models) or "epsilon" (512 px base models)'
         )
 
 

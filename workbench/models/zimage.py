@@ -18,6 +18,7 @@ from workbench.models.base import BaseSettings
 from workbench.models.codec import KL, digest
 from workbench.models.defaults import Machine, Suits, advice
 from workbench.models.family import Condition, Identity, Rows, SampleOptions, TargetGroups
+from workbench.models.parts import from_folder
 from workbench.models.source import Described, Peek, Source, files_hash, missing_weights
 from workbench.models.source import weight_files as files_of
 from workbench.process import Flow
@@ -119,7 +120,7 @@ def defaults(title: str, native_px: int, machine: Machine) -> tuple[Advice, ...]
     why = "in float16 this transformer overflows"
     narrow = () if machine.native_bfloat16 else ("base.dtype", "training.precision")
     return (
-        *advice(title, native_px, suits, machine),
+        *advice(title, native_px, suits, machine=machine),
         *(Advice(name, "float32", why) for name in narrow),
         Advice(
             "data.captions.variants",
@@ -163,8 +164,7 @@ def load(source: Source, settings: BaseSettings, *, device: torch.device) -> "ZI
             f'base.dtype must be "bfloat16" or "float32" for {TITLE}, got "float16", in which it '
             "overflows"
         )
-    dtype = getattr(torch, settings.dtype)
-    transformer: Any = _from_folder(ZImageTransformer2DModel, source, "transformer", dtype=dtype)
+    transformer: Any = _part(ZImageTransformer2DModel, source, "transformer", settings.dtype)
     if settings.gradient_checkpointing:
         transformer.enable_gradient_checkpointing()
     transformer.eval().requires_grad_(False)
@@ -336,13 +336,11 @@ class ZImage:
         from transformers import AutoModel
 
         if part == "codec":
-            dtype = getattr(torch, self.settings.vae_dtype)
-            module = _from_folder(AutoencoderKL, self._source, "vae", dtype=dtype)
+            module = _part(AutoencoderKL, self._source, "vae", self.settings.vae_dtype)
             self.codec.module = module.to(self.device).eval().requires_grad_(False)
         else:
-            dtype = getattr(torch, self.settings.dtype)
             self.transformer.to("cpu")  # both do not fit the GPUs that can train it
-            encoder = _from_folder(AutoModel, self._source, "text_encoder", dtype=dtype)
+            encoder = _part(AutoModel, self._source, "text_encoder", self.settings.dtype)
             self._encoder = encoder.to(self.device).eval().requires_grad_(False)
 
     def _free(self, part: str) -> None:
@@ -386,19 +384,8 @@ def _split(condition: Condition, dtype: torch.dtype) -> list[Tensor]:
     return [row[:length].to(dtype) for row, length in pairs]
 
 
-def _from_folder(kind: Any, source: Source, part: str, *, dtype: torch.dtype) -> nn.Module:
-    variant, _ = files_of(source.path, part)
+def _part(kind: Any, source: Source, part: str, dtype: str) -> Any:
     key = "dtype" if part == "text_encoder" else "torch_dtype"
-    model, info = kind.from_pretrained(
-        str(source.path / part),
-        use_safetensors=True,
-        variant=variant,
-        local_files_only=True,
-        output_loading_info=True,
-        **{key: dtype},
+    return from_folder(
+        kind, source.path / part, {key: getattr(torch, dtype), "local_files_only": True}
     )
-    if missing := sorted(info["missing_keys"]):
-        raise FileRefused(
-            f"{source.path / part}: {len(missing)} weights missing, the first is {missing[0]}"
-        )
-    return model
