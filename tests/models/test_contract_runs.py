@@ -270,6 +270,11 @@ def test_sides_that_fit_no_latent_are_refused(
         ("zimage", "base.clip_skip=1", "base.clip_skip must be left out for Z-Image"),
         ("zimage", "base.prediction=epsilon", "base.prediction must be left out for Z-Image"),
         ("zimage", "data.captions.shuffle=true", "data.captions.variants=8"),
+        (
+            "zimage",
+            "data.captions.variants=4 data.captions.warmup_steps=5",
+            "a warm-up are new at every step",
+        ),
         ("zimage", "data.cache.latents=false", "data.cache.latents must be true"),
         ("zimage", "adapter.text_encoder=true", "adapter.text_encoder must be false"),
         ("zimage", "base.dtype=float16", "base.dtype must be"),
@@ -286,7 +291,7 @@ def test_sides_that_fit_no_latent_are_refused(
 def test_what_has_no_meaning_for_a_family_is_refused_with_the_reason(
     name: str, override: str, said: str, bases: Callable[[str], Path], photos: Path, tmp_path: Path
 ) -> None:
-    settings = (*CASES[name].settings, override)
+    settings = (*CASES[name].settings, *override.split())
     with pytest.raises(ValueError, match=said.replace(".", r"\.")):
         assembled(tiny_recipe(bases(name), photos, tmp_path, *settings))
 

@@ -75,12 +75,14 @@ def require_fit(recipe: Recipe, family: Family, dataset: Dataset, *, trains_text
             f"{recipe.base.path} takes a prompt alone: leave data.inpainting out"
         )
     live = why_live(recipe, is_drawn=dataset.is_drawn, trains_text=trains_text)
+    if not live and recipe.data.captions.warmup_steps:
+        live = "those of a warm-up are new at every step"
     if live and "text_encoder" in family.frees:
         raise SettingsError(
             f"captions would be encoded in each step ({live}), but the text encoder of this base "
             "is freed before training, since both do not fit a device: set "
-            "data.captions.variants=8 for captions that vary, data.cache.text=true, and no "
-            "warm-up"
+            "data.captions.variants=8 for captions that vary, data.cache.text=true, and "
+            "data.captions.warmup_steps=0"
         )
     if "codec" in family.frees and (dataset.is_drawn or not recipe.data.cache.latents):
         raise SettingsError(

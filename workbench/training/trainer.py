@@ -285,6 +285,8 @@ def _trainer(
 ) -> Trainer:
     """Optimizer, schedule and moving average over an attached adapter."""
     dataset, (train, held_out) = batches.dataset, split
+    for module in adapter.modules.values():  # a denoiser may have waited on the CPU for its place
+        module.to(family.device)
     total_steps = recipe.length.total_steps(loader.steps_per_epoch)
     _require_schedule(recipe, total_steps)
     groups = recipe.optimizer.groups(adapter.groups(), adapter.rate_factors)
