@@ -1,6 +1,7 @@
 """How a run is made, in Python and by every face: with the observers that prove and report it."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -119,8 +120,10 @@ def _prove(run: Run, event: Event) -> Iterator[Event]:
     from workbench.evaluation.parity import STAGES, proving
 
     try:
-        with interruptible(run.trainer.family, lambda: run.asked == "terminated"):
-            stages = proving(run)
+        with (
+            interruptible(run.trainer.family, lambda: run.asked == "terminated"),
+            closing(proving(run)) as stages,  # puts the trained adapter back, however it ends
+        ):
             while True:
                 try:
                     done = next(stages)

@@ -63,6 +63,9 @@ def test_a_run_that_must_end_leaves_its_proof_at_the_next_call(recipe: Recipe, s
 
     for event in run.train():
         told.append(event)
+        if getattr(event, "id", "") == "proof-left":
+            for module in run.trainer.adapter.modules.values():
+                assert module.peft_config, "the trained adapter is back before anybody is told"
         if getattr(event, "stage", "") == "proving the file" and event.done == stage:
             run.stop("terminated")
             run.trainer.family.parts["unet"].register_forward_pre_hook(count)

@@ -8,7 +8,6 @@ import contextlib
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -243,7 +242,7 @@ def evaluating(family: "Family") -> Iterator[None]:
             module.training = True
 
 
-_ASKED: ContextVar[Callable[[], bool] | None] = ContextVar("asked", default=None)
+_ASKED: list[Callable[[], bool]] = []  # whether to end, of each stretch that is interruptible
 
 
 class Interrupted(Exception):
@@ -260,14 +259,14 @@ def interruptible(family: "Family", asked: Callable[[], bool]) -> Iterator[None]
     Raises:
         Interrupted: in the place of a call, once `asked` says so.
     """
-    before = _ASKED.set(asked)
+    _ASKED.append(asked)
     denoiser = next(iter(family.parts.values()))
     hook = denoiser.register_forward_pre_hook(lambda *_: heed())
     try:
         yield
     finally:
         hook.remove()
-        _ASKED.reset(before)
+        _ASKED.remove(asked)
 
 
 def heed() -> None:
@@ -276,7 +275,7 @@ def heed() -> None:
     Raises:
         Interrupted: it was.
     """
-    if (asked := _ASKED.get()) is not None and asked():
+    if any(asked() for asked in _ASKED):
         raise Interrupted
 
 
