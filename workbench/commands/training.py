@@ -59,8 +59,8 @@ def new(
     if trigger is not None:
         recipe = recipe.override([f"data.subsets.0.trigger={_toml(trigger)}"])
     suited = defaults(recipe.base, Machine.here())
-    if base == "critters" or preset is not None:
-        suited = ()  # the preset is made for its base
+    if preset is not None:
+        suited = ()  # who chooses a preset wants its settings
     recipe = follow(suited, recipe)
     meant = intents.advise(intent, recipe) if intent is not None else ()
     recipe = follow(meant, recipe).override(settings or [])

@@ -113,10 +113,13 @@ def defaults(settings: BaseSettings, machine: Machine) -> tuple[Advice, ...]:
         settings: which base.
         machine: that will train it.
     Returns:
-        Settings with their reasons; none where the family of a base on the Hub is not known.
+        Settings with their reasons; none for the critters, whose preset is made for them, and
+        where the family of a base on the Hub is not known.
     Raises:
         SettingsError, FileRefused: it is here, and cannot be trained.
     """
+    if settings.path == "critters":
+        return ()
     if is_remote(settings.path):
         name = named(settings)
         if name is None:
