@@ -9,6 +9,7 @@ import pytest
 
 import workbench
 from workbench import store
+from workbench.recipe import Recipe
 from workbench.records import log
 
 SCRIPT = """
@@ -33,12 +34,10 @@ out.write_text(json.dumps({"total": total, "seen": seen, "noise": told, "events"
 """
 
 
-@pytest.mark.slow
-def test_two_processes(recipe, tmp_path):
-    # One bucket: a picture alone in its bucket would be shown to both processes.
-    chosen = recipe("adapter.text_encoder=true", "data.buckets.enabled=false")
-    store.write_text(tmp_path / "recipe.toml", chosen.to_toml())
-    store.write_text(tmp_path / "script.py", SCRIPT)
+def in_two_processes(script: str, recipe: Recipe, tmp_path: Path) -> Path:
+    """Run a script, told of a recipe and a run folder, on two CPU processes; gives the folder."""
+    store.write_text(tmp_path / "recipe.toml", recipe.to_toml())
+    store.write_text(tmp_path / "script.py", script)
     folder = tmp_path / "run"
     subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
@@ -49,6 +48,14 @@ def test_two_processes(recipe, tmp_path):
         check=True,
         timeout=240,
     )  # fmt: skip
+    return folder
+
+
+@pytest.mark.slow
+def test_two_processes(recipe, tmp_path):
+    # One bucket: a picture alone in its bucket would be shown to both processes.
+    chosen = recipe("adapter.text_encoder=true", "data.buckets.enabled=false")
+    folder = in_two_processes(SCRIPT, chosen, tmp_path)
     first, second = (store.read_json(Path(f"{folder}-{rank}.json")) for rank in (0, 1))
     assert first["total"] == second["total"]
     assert first["noise"] != second["noise"]
@@ -73,18 +80,7 @@ for event in run.train():
 def test_two_processes_leave_the_proof_together(recipe, tmp_path):
     """Only the first proves, and only it is told to end; the other must not wait for pictures."""
     chosen = recipe("sampling.prompts=[zib]", "sampling.steps=2", "output.report=false")
-    store.write_text(tmp_path / "recipe.toml", chosen.to_toml())
-    store.write_text(tmp_path / "script.py", HURRIED)
-    folder = tmp_path / "run"
-    subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
-         str(tmp_path / "script.py"), str(tmp_path / "recipe.toml"), str(folder)],
-        env=os.environ
-        | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-        | {"PYTHONPATH": str(Path(workbench.__file__).parents[1])},
-        check=True,
-        timeout=240,
-    )  # fmt: skip
+    folder = in_two_processes(HURRIED, chosen, tmp_path)
     told = log.read(folder)
     assert told[-1].event == "finished" and told[-1].reason == "terminated"
     assert [e.id for e in told if e.event == "warned"][-1] == "proof-left"

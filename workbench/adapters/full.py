@@ -159,13 +159,12 @@ class AttachedFull:
         for name, p in self.trainables.items():
             first, trained = start[name].to(p.device), self._trained[name]
             # Not copied: weights that learn in bfloat16 cannot hold the base's.
-            p.data = (
-                trained
-                if strength == 1
-                else first.clone()  # by arithmetic, -0.0 would become 0.0
-                if strength == 0
-                else first + strength * (trained - first)
-            )
+            if strength == 1:
+                p.data = trained
+            elif strength == 0:
+                p.data = first.clone()  # by arithmetic, -0.0 would become 0.0
+            else:
+                p.data = first + strength * (trained - first)
         self._strength = strength
         if strength == 1:
             self._trained = {}
