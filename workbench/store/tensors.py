@@ -1,5 +1,7 @@
 """Safetensors files: checked before they are read, written atomically; pickles are never opened."""
 
+import errno
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,24 @@ def save_tensors(
     Returns:
         The path.
     """
+    with replacing(Path(path)) as temporary:
+        write_tensors(temporary, tensors, metadata)
+    return Path(path)
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, "torch.Tensor"], metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file in place and flush it; a crash may leave a part of it.
+
+    Args:
+        path: where.
+        tensors: name to tensor; see `save_tensors`.
+        metadata: likewise.
+    Raises:
+        OSError: the disk is full or gone, with the system's own number.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     seen: set[int] = set()
@@ -33,10 +53,14 @@ def save_tensors(
         pointer = tensor.untyped_storage().data_ptr()
         plain[name] = tensor.clone() if pointer in seen else tensor
         seen.add(pointer)
-    with replacing(Path(path)) as temporary:
-        save_file(plain, temporary, metadata=metadata)
-        sync(temporary)
-    return Path(path)
+    try:
+        save_file(plain, path, metadata=metadata)
+    except SafetensorError as error:  # it wraps the system's error and drops its number
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        # The fourth argument is Windows' own number; elsewhere it is ignored.
+        raise OSError(code, str(error), str(path), code) from error
+    sync(path)
 
 
 def load_tensors(path: str | Path) -> dict[str, "torch.Tensor"]:
