@@ -207,25 +207,28 @@ def dora_bfloat16(recipe: Recipe, facts: Facts) -> Found:
     "adapter.dora",
     reason="diffusers drops a DoRA's lengths from kohya files with only a warning, and ComfyUI is "
     "some percent off",
-    fix="workbench verify says how far; workbench convert --to peft, or --rank for a plain LoRA",
+    fix="set used_in to the programs that will read it; workbench verify says how far they are "
+    "off, and workbench convert --rank writes a plain LoRA",
     source="docs/adapters.md",
 )
 def dora_readers(recipe: Recipe, facts: Facts) -> Found:
-    """DoRA, whose files not every program reads right."""
-    return applies(recipe.adapter.kind == "lora" and recipe.adapter.dora)
+    """DoRA, whose files not every program reads right, and no used_in."""
+    lone = recipe.adapter.kind == "lora" and recipe.adapter.dora and not recipe.used_in
+    return applies(lone)
 
 
 @rule(
     "note",
     "adapter.kind",
     reason="diffusers' pipelines do not read the files of {kind}",
-    fix="workbench convert --rank makes a plain LoRA of it",
+    fix="set used_in to the programs that will read it; workbench convert --rank makes a plain "
+    "LoRA of it",
     source="docs/adapters.md",
 )
 def lycoris_readers(recipe: Recipe, facts: Facts) -> Found:
-    """LoHa or LoKr, whose files not every program reads."""
+    """LoHa or LoKr, whose files not every program reads, and no used_in."""
     kind = recipe.adapter.kind
-    return applies(kind in ("loha", "lokr"), kind=kind)
+    return applies(kind in ("loha", "lokr") and not recipe.used_in, kind=kind)
 
 
 @rule(

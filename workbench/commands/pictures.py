@@ -122,7 +122,7 @@ def open_trained(path: Path, base: str | None) -> "Trained":
     """
     from workbench.evaluation import loading
 
-    return (loading.open_run if path.is_dir() else loading.open_lora)(path, base=base)
+    return loading.open_trained(path, base=base)
 
 
 def _device() -> str:
