@@ -14,6 +14,7 @@ from small_models import TARGETS, answer, learn, name_of, parts
 from tiny_zimage import build_zimage
 
 from workbench.adapters import Full, LoHa, LoKr, LoRA, convert, read, write
+from workbench.adapters.files import resolve
 from workbench.adapters.layers import LowRank, shown_elsewhere
 from workbench.adapters.merge import merge
 from workbench.adapters.readers import (
@@ -200,6 +201,32 @@ def test_diffusers_refuses_them(settings, tiny_sd: Path, tmp_path: Path) -> None
         pipeline.load_lora_weights(tmp_path, weight_name="x.safetensors")
     feature = "loha" if isinstance(settings, LoHa) else "lokr"
     assert TABLE[feature]["diffusers"].verdict == "not"
+
+
+def test_diffusers_reads_sdxl_in_kohyas_format(tiny_sdxl: Path, tmp_path: Path) -> None:
+    """Convolutions, the layers outside of the blocks and both encoders too."""
+    from diffusers import StableDiffusionXLPipeline
+
+    family = load(BaseSettings(path=str(tiny_sdxl)))
+    settings = LoRA(rank=2, alpha=3.0, groups=GROUPS, text_encoder=True)
+    path = saved(tmp_path / "x.safetensors", settings, family)
+    pipeline = StableDiffusionXLPipeline.from_pretrained(tiny_sdxl)
+    pipeline.load_lora_weights(tmp_path, weight_name=path.name)
+    checked = 0
+    for part, own in resolve(read(path), family.parts, name_of=family.file_name).items():
+        modules = dict(getattr(pipeline, part).named_modules())
+        for name, layer in own.items():
+            theirs = modules.get(name) or modules[f"text_model.{name}"]
+            (key,) = theirs.lora_A
+            there = theirs.get_delta_weight(key)
+            assert torch.allclose(there, layer.delta(), atol=1e-6), name
+            checked += 1
+    assert checked == len(read(path).layers)
+    assert {"time_embedding.linear_1", "add_embedding.linear_2"} <= set(modules_of(path, family))
+
+
+def modules_of(path: Path, family) -> list[str]:
+    return list(resolve(read(path), family.parts, name_of=family.file_name)["unet"])
 
 
 def test_diffusers_reads_a_zimages_file(tmp_path: Path) -> None:

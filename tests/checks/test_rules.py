@@ -124,6 +124,9 @@ CASES: dict[str, Case] = {
     ),
     "dora_bfloat16": case("adapter.dora=true", *BF16, good="training.trainable_dtype=float32"),
     "dora_readers": case("adapter.dora=true", good="adapter.dora=false"),
+    "start_unusable": case(
+        "adapter.start_from=no/such.safetensors", good="adapter.start_from=none"
+    ),
     # readers
     "used_in_dora": case("adapter.dora=true", 'used_in=["comfyui"]', good="adapter.dora=false"),
     "used_in_method": case(

@@ -79,17 +79,19 @@ def _read_file(path: Path) -> LoraFile:
     return LoraFile(path, layers, metadata, "peft")
 
 
-def require_adapter(path: Path) -> None:
+def require_adapter(path: str | Path) -> None:
     """Look at a file's header, and refuse what `read` would refuse by it.
 
     Args:
-        path: a .safetensors file.
+        path: a .safetensors file, or a folder of PEFT or diffusers that holds one.
     Raises:
         FileRefused: unreadable, no adapter, of another method, or quantised.
     """
-    _, header = read_header(path)
-    _require_adapter(path, header)
-    refuse_quantised(path, header)
+    path = Path(path)
+    for file in weights_files(path) if path.is_dir() else [path]:
+        _, header = read_header(file)
+        _require_adapter(file, header)
+        refuse_quantised(file, header)
 
 
 def _require_adapter(path: Path, header: Header) -> None:

@@ -1,7 +1,29 @@
 """Adapters: rank, alpha, what learns."""
 
+from workbench.adapters.files import require_adapter
 from workbench.checks.rules import Facts, Found, applies, rule
 from workbench.recipe import Recipe
+from workbench.store import FileRefused
+
+
+@rule(
+    "refuse",
+    "adapter.start_from",
+    reason="{refused}",
+    fix="choose another adapter.start_from, or mend what it names",
+    source="the file's own header; no weight is read for it",
+    allowable=False,
+)
+def start_unusable(recipe: Recipe, facts: Facts) -> Found:
+    """A start_from that is not there, is no LoRA, or of a method that is not read."""
+    start = None if recipe.adapter.kind == "full" else recipe.adapter.start_from
+    if start is None:
+        return None
+    try:
+        require_adapter(start)
+    except FileRefused as error:
+        return applies(True, refused=error)
+    return None
 
 
 @rule(

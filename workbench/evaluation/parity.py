@@ -21,6 +21,7 @@ from torch import Tensor
 from workbench import store
 from workbench.adapters import formats
 from workbench.adapters.attached import AttachedNetwork
+from workbench.adapters.folders import weights_files
 from workbench.adapters.layers import Layer, copied, shown_elsewhere, tensors
 from workbench.adapters.merge import merge
 from workbench.adapters.naming import is_encoder
@@ -72,7 +73,7 @@ def verify(path: str | Path, *, base: str | None = None) -> Proof:
     if is_run(path):
         return prove_file(open_run(path, base=base, weights="checkpoint"))
     started = time.monotonic()
-    rows = [rungs.hash_row(path)]
+    rows = [rungs.hash_row(weights_files(path)[0] if path.is_dir() else path)]
     trained = open_lora(path, base=base)
     elsewhere = _elsewhere(trained)
     with trained.adapter.lifted():

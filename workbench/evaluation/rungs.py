@@ -223,13 +223,13 @@ def elsewhere_rows(found: Elsewhere) -> Iterator[ProofRow]:
         if layers:
             yield _off_row(reader, layers)
     unread = [
-        f"{TITLES[reader]} {reading.says}"
+        f"{TITLES[reader]} {reading.says}: {reading.fix}"
         for feature in found.features
         for reader, reading in TABLE[feature].items()
         if reading.verdict != "reads" and reading.shown is None
     ]
     if unread:
-        said = "; ".join(unread).format(outside=f"{found.outside} layers")
+        said = "; ".join(unread).format(outside=f"{found.outside} layers", rank="N")
         yield ProofRow("readers", len(unread), None, True, f"{said}.")
 
 
@@ -240,7 +240,7 @@ def _off_row(reader: Reader, layers: Mapping[str, float]) -> ProofRow:
     said = (
         f"{TITLES[reader]} {reading.says.partition(':')[0]}; here {measured} is off by "
         f"{min(layers.values()):.1%} to {layers[worst]:.1%}, {mean:.1%} on average, most in "
-        f"{worst}; `workbench convert --rank` writes a plain LoRA for it."
+        f"{worst}; {reading.fix.format(rank='N')}."
     )
     name = "other programs" if reader == "comfyui" else f"other programs, {reader}"
     return ProofRow(name, layers[worst], None, True, said, warning=mean > OUTPUT_LIMIT)
