@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.store.disguises import disguise
 from workbench.store.files import FileRefused, replacing, shown, sync, why_unreadable
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ def load_tensors(path: str | Path) -> dict[str, "torch.Tensor"]:
         return load_file(path)
     except OSError as error:
         raise FileRefused(f"{shown(path)}: {why_unreadable(error)}") from None
+    except KeyError as error:  # a type of numbers that torch does not have
+        raise FileRefused(
+            f"{shown(path)}: its numbers are of type {error}, which torch does not know; save it "
+            "in float16, bfloat16 or float32"
+        ) from None
     except SafetensorError as error:
         raise FileRefused(_damaged(path, error)) from None
 
@@ -122,6 +128,8 @@ def _refuse_others(path: Path) -> None:
 
 
 def _damaged(path: str | Path, error: Exception) -> str:
+    if said := disguise(Path(path)):
+        return f"{shown(path)}: not a sound safetensors file: {said}"
     return (
         f"{shown(path)}: not a sound safetensors file ({error}); it is cut short or altered: "
         "download or save it again"
