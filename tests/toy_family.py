@@ -205,7 +205,7 @@ class Module:
 
     @staticmethod
     def describe(source: Source, settings: BaseSettings) -> Described:
-        return Described(NATIVE, "flow", MOST_ROWS, PATCH_PX, PATCH_PX)
+        return Described(NATIVE, "flow", lambda: MOST_ROWS, PATCH_PX, PATCH_PX)
 
     @staticmethod
     def defaults(title: str, native_px: int, machine: Machine) -> tuple[Advice, ...]:

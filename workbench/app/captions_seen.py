@@ -150,16 +150,13 @@ def token_counter(base: "BaseSettings") -> "tuple[Callable[[str], int], int | No
         A function from a text to its tokens, how many are read at most (None: all), and a remark
         where another base's stands in.
     """
-    from pathlib import Path
-
     from workbench.models import loading as models
     from workbench.models.clip import MAX_TOKENS, clip_tokenizer, counter
-    from workbench.models.source import REPOSITORY
+    from workbench.models.source import is_remote
 
-    remote = REPOSITORY.fullmatch(base.path) and not Path(base.path).expanduser().exists()
     how = ""
     with loading():
-        if not remote:
+        if not is_remote(base.path):
             try:
                 source = models.locate(base)
                 family = models.module(source.family)

@@ -26,7 +26,7 @@ _PRESETS_MACHINE = Machine(cuda=True, native_bfloat16=True)
 # What decides about advice; other assignments may fit the new base alone.
 _DECIDES = ("base.", "data.subsets", "length.")
 _LION_PART = 5  # of AdamW's rate: a third to a tenth, arXiv 2302.06675
-_FULL_RATE = 1e-5  # of a full fine-tune
+_FULL_PART = 10  # of a LoRA's, for a full fine-tune: 1e-5 in diffusers' training examples
 _ADAM_LIKE = ("adamw", "adamw8bit", "paged_adamw8bit", "adafactor", "came", "muon", "schedule_free")
 
 
@@ -101,11 +101,12 @@ def follows(recipe: Recipe, *, machine: Machine | None = None) -> tuple[Advice, 
         recipe: of any base.
         machine: this one by default.
     Returns:
-        Settings with their reasons, without those that this base takes one value of alone; none
-        where the base cannot be read or is not known.
+        Settings with their reasons, without those that are absent, and those that this base takes
+        one value of alone; none where the base cannot be read or is not known.
     """
     suited = _suited(recipe.base, recipe, machine or Machine.here()) or ()
-    return tuple(one for one in kept(suited, recipe) if len(one.accepted) != 1)
+    held = (one for one in kept(suited, recipe) if one.value not in (None, []))
+    return tuple(one for one in held if len(one.accepted) != 1)
 
 
 def _decides(assignment: str) -> bool:
@@ -188,7 +189,7 @@ def _rate(one: Advice, recipe: Recipe) -> Advice | None:
         return None
     rate, why = one.value, one.reason
     if full:
-        rate, why = _FULL_RATE, "usual for a full fine-tune"
+        rate, why = rate / _FULL_PART, f"a full fine-tune: a tenth of what is {why}"
     if optimizer.kind in ("lion", "lion8bit"):
         rate, why = rate / _LION_PART, f"{why}, a fifth of it for lion"
     elif optimizer.kind not in _ADAM_LIKE:

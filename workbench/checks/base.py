@@ -1,5 +1,6 @@
 """What can be known of a base model before it is loaded, or even fetched."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from workbench.models import loading
@@ -20,7 +21,7 @@ class Base:
         is_critters: it is the small one that ships with the package.
         prediction: "epsilon", "v_prediction" or "flow"; None while unknown.
         zero_terminal_snr: its last timestep is noise alone.
-        max_tokens: most tokens of a caption that it reads; None without a limit.
+        token_limit: gives `max_tokens`; asked late, since a large tokenizer takes seconds.
         latent_px: pixels to a latent's side.
         side_multiple_px: both sides of a picture must be multiples of it.
         refused: why it cannot be trained as it is; "" where it can, or lies on the Hub.
@@ -31,10 +32,15 @@ class Base:
     is_critters: bool = False
     prediction: str | None = None
     zero_terminal_snr: bool = False
-    max_tokens: int | None = CLIP_TOKENS
+    token_limit: Callable[[], int | None] = lambda: CLIP_TOKENS
     latent_px: int = 8
     side_multiple_px: int = 8
     refused: str = ""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Most tokens of a caption that it reads; None without a limit."""
+        return self.token_limit()
 
 
 def look(settings: BaseSettings) -> Base:
@@ -65,7 +71,7 @@ def look(settings: BaseSettings) -> Base:
         critters,
         said.prediction,
         said.zero_terminal_snr,
-        said.max_tokens,
+        said.token_limit,
         said.latent_px,
         said.side_multiple_px,
     )

@@ -153,7 +153,7 @@ def nothing_to_shuffle(recipe: Recipe, facts: Facts) -> Found:
 )
 def captions_cut(recipe: Recipe, facts: Facts) -> Found:
     """Captions longer than the text encoder reads."""
-    limit = facts.base.max_tokens  # in tokens; a word has at least one
+    limit = facts.base.max_tokens if facts.captions else None  # a word has a token at least
     if limit is None:
         return None
     count = sum(len(caption.split()) > limit for _, caption in facts.captions)

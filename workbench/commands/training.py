@@ -174,14 +174,13 @@ def load_recipe(name: str, settings: list[str] | None) -> "Recipe":
 
 
 def show_advice(advice: "Sequence[Advice]") -> None:
-    """Print settings that followed from something, each with its reason below it.
+    """Print settings that followed from something, a line each with its reason.
 
     Args:
         advice: that was followed.
     """
     for one in advice:
-        say(one.line)
-        say(f"  {one.reason}")
+        say(f"{one.line}: {one.reason}")
 
 
 def show_findings(findings: "list[Finding]") -> None:

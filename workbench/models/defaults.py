@@ -71,7 +71,10 @@ CRITTERS: tuple[Advice, ...] = (
     Advice("adapter.groups", ["attention", "feedforward"], "so small a base needs both to learn"),
     Advice(
         "adapter.blocks",
-        [{"match": "unet.down_blocks.*", "rank": 0}, {"match": "unet.mid_block.*", "rank": 0}],
+        [
+            {"match": "unet.down_blocks.*", "rank": 0, "rate_factor": 1.0},
+            {"match": "unet.mid_block.*", "rank": 0, "rate_factor": 1.0},
+        ],
         f"{_WAY_UP}: a quarter of the time",
     ),
     Advice("weighting.kind", "min_snr", "a short run learns more from timesteps of middling noise"),

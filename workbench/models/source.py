@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -74,7 +74,7 @@ class Described:
     Attributes:
         native_px: side of the pictures it was made for.
         prediction: "epsilon", "v_prediction" or "flow".
-        max_tokens: most tokens of a caption that are read; None without a limit.
+        token_limit: gives `max_tokens`; asked late, since a large tokenizer takes seconds.
         latent_px: pixels to a latent's side.
         side_multiple_px: both sides of a picture must be multiples of it.
         zero_terminal_snr: its last timestep is noise alone.
@@ -82,10 +82,15 @@ class Described:
 
     native_px: int
     prediction: str
-    max_tokens: int | None
+    token_limit: Callable[[], int | None]
     latent_px: int
     side_multiple_px: int
     zero_terminal_snr: bool = False
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Most tokens of a caption that are read; None without a limit."""
+        return self.token_limit()
 
 
 @dataclass(frozen=True)

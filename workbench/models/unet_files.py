@@ -131,7 +131,7 @@ def describe(source: Source, settings: BaseSettings) -> Described:
     return Described(
         side * latent_px if isinstance(side, int) else _NATIVE_PX[source.version],
         settings.prediction or schedule.get("prediction_type", "epsilon"),
-        MAX_TOKENS,
+        lambda: MAX_TOKENS,
         latent_px,
         latent_px,
         bool(schedule.get("rescale_betas_zero_snr")) if zero is None else zero,

@@ -85,7 +85,9 @@ def recognise(seen: Peek, settings: BaseSettings) -> Source | None:
     if config.get("_class_name") != "ZImageTransformer2DModel":
         return None
     missing = missing_weights(seen.path, _PARTS)
-    missing += [name for name in ("tokenizer", "scheduler") if not (seen.path / name).is_dir()]
+    missing += [
+        name for name in ("tokenizer", "scheduler") if not any((seen.path / name).glob("*.json"))
+    ]
     if missing:
         raise FileRefused(
             f"{seen.path}: {', '.join(missing)} missing; a full {TITLE} model is needed: copy the "
@@ -104,7 +106,10 @@ def describe(source: Source, settings: BaseSettings) -> Described:
     Returns:
         Resolution, prediction.
     """
-    limit = qwen.MOST_TOKENS - qwen.num_framing(qwen.tokenizer(source))
+
+    def limit() -> int:
+        return qwen.MOST_TOKENS - qwen.num_framing(qwen.tokenizer(source))
+
     return Described(NATIVE_PX, "flow", limit, latent_px=8, side_multiple_px=16)
 
 
