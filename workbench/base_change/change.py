@@ -80,14 +80,15 @@ def override(
     Raises:
         SettingsError: a key is unknown or a value out of bounds.
     """
-    given = tuple(one.partition("=")[0].strip() for one in assignments)
+    given = tuple(map(_path_of, assignments))
     if not any(path.startswith("base") for path in given):
         return recipe.override(assignments), ()
-    probe = recipe.override([one for one in assignments if _decides(one)])
+    moved = recipe.override([one for one in assignments if _path_of(one) == "base.path"])
+    of_old = free(leftovers.of_base(recipe.base, moved.base), given)
+    decides = [one for one in assignments if _decides(_path_of(one))]
+    probe = recipe.override([*(one.assignment for one in of_old), *decides])
     if probe.base == recipe.base:
         return recipe.override(assignments), ()
-    of_old = free(leftovers.of_base(recipe.base, probe.base), given)
-    probe = follow(of_old, probe)
     machine = machine or Machine.here()
     changes = (*of_old, *free(_changes(recipe, probe, machine), given))
     changes = tuple(one for one in changes if value(recipe, one.setting) != one.value)
@@ -109,8 +110,11 @@ def follows(recipe: Recipe, *, machine: Machine | None = None) -> tuple[Advice, 
     return tuple(one for one in held if len(one.accepted) != 1)
 
 
-def _decides(assignment: str) -> bool:
-    path = assignment.partition("=")[0].strip()
+def _path_of(assignment: str) -> str:
+    return assignment.partition("=")[0].strip()
+
+
+def _decides(path: str) -> bool:
     return path == "base" or path.startswith(_DECIDES) or path.endswith(".kind")
 
 
@@ -123,7 +127,7 @@ def free(advice: Iterable[Advice], given: Sequence[str]) -> tuple[Advice, ...]:
     Returns:
         The rest.
     """
-    given = [one.partition("=")[0].strip() for one in given]
+    given = [_path_of(one) for one in given]
     return tuple(one for one in advice if not any(_overlap(one.setting, path) for path in given))
 
 
@@ -145,7 +149,9 @@ def _changes(before: Recipe, after: Recipe, machine: Machine) -> tuple[Advice, .
     if not new:  # on the Hub, under a name that says nothing
         if not is_critters(before.base.path):
             return ()
-        new = _fitted(advice(after.base.path, 512, USUAL, machine=machine), after)
+        new = _fitted(completed(advice(after.base.path, 512, USUAL, machine=machine)), after)
+    if old == new:
+        return ()
     if not old:
         old = None
     intent = intents.recognise(before)

@@ -1,6 +1,7 @@
 """What a recipe still holds of its old base, once it has a new one: facts, words, pictures."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from workbench.checks.base import look
 from workbench.critters import all_tags
@@ -33,12 +34,17 @@ def of_base(old: BaseSettings, new: BaseSettings) -> Iterator[Advice]:
     if old.path == new.path or (is_critters(old.path) and is_critters(new.path)):
         return
     names = [*_SAID_OF_FILES]
-    if any(getattr(new, name) for name in _OF_FAMILY) and look(old).family != look(new).family:
+    bare = replace(new, **{name: _usual(name) for name in names})
+    if any(getattr(new, name) for name in _OF_FAMILY) and look(old).family != look(bare).family:
         names += _OF_FAMILY
     for name in names:
-        usual = BaseSettings.model_fields[name].default
-        if getattr(new, name) != usual:
-            yield Advice(f"base.{name}", usual, f"{getattr(new, name)!r} was said of {old.path}")
+        if getattr(new, name) != _usual(name):
+            why = f"{getattr(new, name)!r} was set for {old.path}"
+            yield Advice(f"base.{name}", _usual(name), why)
+
+
+def _usual(name: str) -> Any:
+    return BaseSettings.model_fields[name].default
 
 
 def of_settings(before: Recipe, after: Recipe, changes: Sequence[Advice]) -> Iterator[Advice]:

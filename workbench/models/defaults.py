@@ -90,6 +90,12 @@ CRITTERS: tuple[Advice, ...] = (
     Advice("sampling.batch_size", 8, "eight small pictures fit any memory"),
     Advice("data.captions.variants", None, "its text encoder stays, so captions may vary"),
 )
+_SCALED = Advice(
+    "training.trainable_dtype",
+    "float32",
+    "gradients of float16 are scaled up, and weights in bfloat16 cannot take them",
+    accepted=("float32",),
+)
 
 
 def advice(title: str, native_px: int, suits: Suits, *, machine: Machine) -> tuple[Advice, ...]:
@@ -124,16 +130,10 @@ def _precision(machine: Machine) -> tuple[Advice, ...]:
     chosen, why = "bfloat16", "half the memory of float32, with its range"
     if not machine.native_bfloat16:
         chosen, why = "float16", "this GPU computes bfloat16 only by emulation; its loss is scaled"
-    scaled = "gradients of float16 are scaled up, and weights in bfloat16 cannot take them"
     return (
         Advice("base.dtype", chosen, why),
         Advice("training.precision", chosen, why),
         Advice("base.vae_dtype", "float32", "an autoencoder may overflow in less"),
-        *(
-            ()
-            if machine.native_bfloat16
-            else (Advice("training.trainable_dtype", "float32", scaled, accepted=("float32",)),)
-        ),
     )
 
 
@@ -176,6 +176,11 @@ def completed(*sources: Iterable[Advice]) -> tuple[Advice, ...]:
     Args:
         sources: what is said later counts.
     Returns:
-        Advice in the order in which its settings were first named.
+        Advice in the order in which its settings were first named; with float16, what that asks
+        for beside itself.
     """
-    return tuple({one.setting: one for source in sources for one in source}.values())
+    found = {one.setting: one for source in sources for one in source}
+    half = found.get("training.precision")
+    if half is not None and half.value == "float16":
+        found[_SCALED.setting] = _SCALED
+    return tuple(found.values())
