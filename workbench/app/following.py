@@ -51,9 +51,10 @@ def tell(followed: Sequence[Advice]) -> None:
         followed: settings with their reasons.
     """
     if followed:
-        more = f"<p>{html.escape(text('data_model_followed_more'))}</p>"
-        title = text("data_model_followed", count=len(followed))
-        gr.Info(reasons(followed[:NUM_TOLD]) + more, duration=SECONDS, title=title)
+        head = html.escape(text("data_model_followed", count=len(followed)))
+        more = html.escape(text("data_model_followed_more"))
+        listed = reasons(followed[:NUM_TOLD])
+        gr.Info(f"<p><b>{head}</b></p>{listed}<p>{more}</p>", duration=SECONDS)
 
 
 def standing(recipe: Recipe, stamp: float) -> str:
@@ -106,4 +107,6 @@ def short(advice: Advice) -> str:
 
 
 def _word(value: Any) -> str:
-    return text("page_automatic") if value is None else str(value)
+    if value is None:
+        return text("page_automatic")
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -111,10 +111,10 @@ def advice(title: str, native_px: int, suits: Suits, *, machine: Machine) -> tup
     """
     return (
         Advice("data.buckets.resolution", native_px, f"{title} is made for {native_px} px"),
+        Advice("optimizer.learning_rate", suits.rate, f"usual for a LoRA of {title}"),
         Advice("data.buckets.step", 64, "sides are multiples of 64 px, as it was trained"),
         *_precision(machine),
         *_batches(suits),
-        Advice("optimizer.learning_rate", suits.rate, f"usual for a LoRA of {title}"),
         Advice("adapter.groups", ["attention"], "attention is what a LoRA usually adapts"),
         Advice("adapter.blocks", [], "every block learns at the same rank"),
         Advice("weighting.kind", "constant", f"every timestep counts alike, as in {title} itself"),
