@@ -127,28 +127,33 @@ def build_sdxl(folder: Path) -> Path:
 def to_single_file(folder: Path, path: Path) -> Path:
     """Write the weights of a diffusers folder as one file of Stability's original layout."""
     config = UNet2DConditionModel.load_config(folder / "unet")
-    unet = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
-    vae = load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")
-    text = load_file(folder / "text_encoder" / "model.safetensors")
+    parts = {}
+    for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
+        for file in (folder / part).glob("*.safetensors"):
+            parts[part] = load_file(file)
+    tensors = in_single_file(parts, config)
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
+    return path
+
+
+def in_single_file(parts: dict[str, dict], config: dict) -> dict:
+    """Give the weights of each part their names in one file of Stability's original layout."""
     tensors = {}
-    for key, tensor in unet.items():
+    for key, tensor in parts["unet"].items():
         module, _, kind = key.rpartition(".")
         tensors[f"model.diffusion_model.{original_path(module, config)}.{kind}"] = tensor
-    for key, tensor in vae.items():
+    for key, tensor in parts["vae"].items():
         conv = "attentions" in key and key.endswith("weight") and tensor.ndim == 2
         tensors[f"first_stage_model.{_original_vae(key)}"] = (
             tensor[..., None, None] if conv else tensor
         )
-    if (folder / "text_encoder_2").exists():
-        second = load_file(folder / "text_encoder_2" / "model.safetensors")
+    text = parts["text_encoder"]
+    if "text_encoder_2" in parts:
         tensors |= _old_clip(text, "conditioner.embedders.0.transformer.")
-        tensors |= _open_clip(second, "conditioner.embedders.1.model.")
-    elif config.get("use_linear_projection"):
-        tensors |= _open_clip(text, "cond_stage_model.model.")
-    else:
-        tensors |= _old_clip(text, "cond_stage_model.transformer.")
-    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
-    return path
+        return tensors | _open_clip(parts["text_encoder_2"], "conditioner.embedders.1.model.")
+    if config.get("use_linear_projection"):
+        return tensors | _open_clip(text, "cond_stage_model.model.")
+    return tensors | _old_clip(text, "cond_stage_model.transformer.")
 
 
 def _original_vae(key: str) -> str:

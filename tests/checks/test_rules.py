@@ -418,6 +418,34 @@ def test_rule(name: str, monkeypatch: pytest.MonkeyPatch):
     assert name not in found(CASES[name], good=True, monkeypatch=monkeypatch)
 
 
+@pytest.mark.parametrize(
+    ("bad", "fix"),
+    [
+        ((SD,), "base.dtype=float16 training.precision=float16"),
+        (
+            (SD, "training.trainable_dtype=bfloat16"),
+            "base.dtype=float16 training.precision=float16 training.trainable_dtype=float32",
+        ),
+        (("base.path=some/z-image",), "base.dtype=float32 training.precision=float32"),
+        (("base.path=some/thing",), "base.dtype=float16 training.precision=float16"),
+        ((), "base.dtype=float32 training.precision=float32"),  # the critters are small
+    ],
+)
+def test_a_gpu_without_bfloat16_is_told_what_to_set(
+    bad: tuple[str, ...], fix: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: False)
+    half = ("base.dtype=bfloat16", "training.precision=bfloat16")
+    recipe = Recipe.preset("critters").override([*half, *bad])
+    findings = {finding.rule.id: finding for finding in checks.check(recipe)}
+    assert findings["bfloat16_emulated"].fix == f"set {fix}"
+    mended = {finding.rule.id for finding in checks.check(recipe.override(fix.split()))}
+    assert not mended & {"bfloat16_emulated", "half_on_cpu", "full_precision_on_gpu"}
+    only_base = recipe.override(["training.precision=float32", *bad])
+    assert "bfloat16_emulated" in {finding.rule.id for finding in checks.check(only_base)}
+
+
 def test_an_optimizer_without_its_library(monkeypatch: pytest.MonkeyPatch):
     eight = case("optimizer.kind=adamw8bit")
     assert "missing_library" not in found(eight, good=False, monkeypatch=monkeypatch)

@@ -21,7 +21,7 @@ from workbench.evaluation.loading import open_run
 from workbench.evaluation.noise import open_scene
 from workbench.models import loading, registry
 from workbench.models.base import BaseSettings
-from workbench.models.defaults import Machine
+from workbench.models.defaults import CRITTERS, Machine
 from workbench.models.family import SampleOptions
 from workbench.recipe import Recipe
 from workbench.records import log
@@ -214,6 +214,9 @@ def test_what_follows_from_it_can_be_followed(
     settings = BaseSettings(path=str(base))
     advised = loading.defaults(settings, Machine(cuda=True, native_bfloat16=native_bfloat16))
     recipe = follow(advised, Recipe.preset("sd15-lora").override([f"base.path={base.as_posix()}"]))
+    critters = {one.setting for one in CRITTERS}
+    assert {one.setting for one in advised} >= critters, "what the critters set is set back"
+    assert len({one.setting for one in advised}) == len(advised)
     assert kept(advised, recipe), "something follows from every base"
     assert all(one.reason and not one.reason.endswith(".") for one in advised)
     said = loading.module(case.family).describe(loading.locate(settings), settings)
@@ -233,6 +236,7 @@ def test_the_app_describes_it(case: Case, recipe: Callable[..., Recipe]) -> None
     chosen = recipe()
     source = loading.locate(chosen.base)
     assert source.title in _about(chosen.base, 0)
+    assert f"pictures of {loading.load(chosen.base).native_px} px" in _about(chosen.base, 0)
     tokens, how = caption_reader(chosen.base, 75)
     assert how == "" and tokens.count_tokens("a red cat") > 0
     assert tokens.max_tokens == loading.load(chosen.base).max_tokens

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from workbench.models import loading
 from workbench.models.base import BaseSettings
-from workbench.models.source import is_remote
+from workbench.models.source import is_critters, is_remote
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
@@ -42,12 +42,12 @@ def look(settings: BaseSettings) -> Base:
     Returns:
         What is known of it.
     """
-    critters = settings.path == "critters"
+    critters = is_critters(settings.path)
     if is_remote(settings.path):
-        family = loading.named(settings)
+        known = loading.named(settings)
         return Base(
-            family,
-            None if family is None else loading.module(family).NATIVE_PX,
+            None if known is None else known.family,
+            None if known is None else known.native_px,
             prediction=settings.prediction,
             zero_terminal_snr=bool(settings.zero_terminal_snr),
         )

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from workbench import store
+from workbench.models.source import is_critters
 from workbench.records.events import Event, Likeness, NearestPicture, Sampled
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def features_for(recipe: "Recipe") -> tuple[str, Features]:
     Returns:
         Their name, and what makes them.
     """
-    if recipe.base.path == "critters":
+    if is_critters(recipe.base.path):
         return "critters' CLIP", _critters_features
     from huggingface_hub import try_to_load_from_cache
 

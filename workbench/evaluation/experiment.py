@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -190,6 +190,7 @@ def variants(
     *,
     overrides: Sequence[str] = (),
     out: str | Path,
+    override: Callable[[Recipe, Sequence[str]], Recipe] = Recipe.override,
 ) -> list[Variant]:
     """Make the recipes of an experiment.
 
@@ -198,6 +199,7 @@ def variants(
         varied: variant name to `key=value` strings.
         overrides: further changes of all of them.
         out: the folder in which each gets its run folder.
+        override: changes a recipe; another one may let more follow from a change.
     Returns:
         The variants, in order.
     Raises:
@@ -208,7 +210,7 @@ def variants(
     made = []
     for name, own in varied.items():
         placed = [f"name={name}", f"output.folder={json.dumps(str(out))}"]
-        made.append(Variant(name, recipe.override([*overrides, *own]).override(placed)))
+        made.append(Variant(name, override(recipe, [*overrides, *own]).override(placed)))
     return made
 
 

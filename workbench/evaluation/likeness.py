@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from workbench.models.source import is_critters
 from workbench.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def likeness_of(recipe: Recipe) -> Likeness | None:
         The judge; None for other bases than critters, which their CLIP does not know, and for
         pictures that are drawn without end.
     """
-    if recipe.base.path != "critters":
+    if not is_critters(recipe.base.path):
         return None
     from workbench.data.dataset import index
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from workbench.evaluation.copying import features_for, training_pictures
 from workbench.evaluation.results import DriftRow, Pair
+from workbench.models.source import is_critters
 from workbench.records.sampling import without_trigger
 from workbench.records.validation import paired_interval
 
@@ -48,7 +49,7 @@ def measures(
         rows.append(
             _row(f"{LIKENESS} ({name})", (base @ known.T).mean(1), (trained @ known.T).mean(1))
         )
-    if recipe.base.path == "critters":
+    if is_critters(recipe.base.path):
         texts = _embedded(pairs, recipe)
         rows.append(_row(f"{MATCH} ({name})", (base * texts).sum(1), (trained * texts).sum(1)))
     groups = [

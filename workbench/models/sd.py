@@ -45,7 +45,14 @@ __all__ = [
 
 TITLE = "Stable Diffusion 1.x or 2.x"
 NATIVE_PX = 512
-NAMES = ("stable-diffusion-v1", "stable-diffusion-2", "sd1", "sd-1", "v1-5", "sd15", "1.5")
+NAMES = {
+    # 2.x was published at 512 px ("base", inpainting) and at 768 px.
+    "stable-diffusion-2-base": 512,
+    "stable-diffusion-2-1-base": 512,
+    "stable-diffusion-2-inpainting": 512,
+    "stable-diffusion-2": 768,
+    **dict.fromkeys(("stable-diffusion-v1", "sd1", "sd-1", "v1-5", "sd15", "1.5"), 512),
+}
 
 
 def recognise(seen: Peek, settings: BaseSettings) -> Source | None:

@@ -46,7 +46,7 @@ __all__ = [
 
 TITLE = "Stable Diffusion XL"
 NATIVE_PX = 1024
-NAMES = ("xl", "pony", "illustrious", "noobai", "animagine")
+NAMES = dict.fromkeys(("xl", "pony", "illustrious", "noobai", "animagine"), 1024)
 _TEXT_PREFIXES = {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2"}
 _ADDED = ("add_embedding.linear_1", "add_embedding.linear_2")
 

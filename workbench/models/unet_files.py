@@ -56,7 +56,7 @@ def recognise(
     source = Source(seen.path, config, family, version, _TITLES[version], evidence, scheduler)
     _require_known_schedule(seen, source)
     if _is_wider(seen, source):
-        source = replace(source, title=f"{source.title} for inpainting")
+        source = replace(source, title=f"{source.title} for inpainting", inpaints=True)
     names = PART_NAMES[version]
     optional = ({"vae"} if settings.vae else set()) | ({"unet"} if settings.from_scratch else set())
     _require_parts(seen, source, tuple(n for n in names if n not in optional), title=title)

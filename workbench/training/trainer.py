@@ -380,7 +380,8 @@ def _accelerator(recipe: Recipe, folder: Path) -> "Accelerator":
     if precision == "bfloat16" and not native:
         raise SettingsError(
             "training.precision = 'bfloat16' is only emulated on "
-            f"{torch.cuda.get_device_name()}; use float16"
+            f"{torch.cuda.get_device_name()}; set base.dtype=float16 training.precision=float16, "
+            "or float32 for a flow-matching base"
         )
     if recipe.training.deterministic:
         # Without it cuBLAS refuses every matrix product under deterministic algorithms.
