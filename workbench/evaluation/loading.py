@@ -222,10 +222,10 @@ def stored_tensors(family: "Family", path: Path) -> dict[str, Tensor]:
 
 def _whole_model(family: "Family", path: Path) -> dict[str, Tensor] | None:
     """The parts that learned, of a full fine-tune in one file; None for anything else."""
-    if family.single_file is None or not path.is_file():
+    learned = store.read_header(path)[0].get(LEARNED) if path.is_file() else None
+    if learned is None or family.single_file is None:
         return None
-    learned = store.read_header(path)[0].get(LEARNED)
-    return None if learned is None else family.single_file.read(path, tuple(learned.split()))
+    return family.single_file.read(path, tuple(learned.split()))
 
 
 def _trained(
