@@ -95,7 +95,7 @@ class PatchCodec:
 class Toy:
     name, process, frees, idle = "toy", Flow(), frozenset[str](), frozenset[str]()
     native_px, max_tokens, inpaints = NATIVE, MOST_ROWS, True
-    version, text_key = ("toy_v1", "toy"), "toy-words-1"
+    version, text_key, single_file = ("toy_v1", "toy"), "toy-words-1", None
 
     def __init__(self, settings: BaseSettings, source: Source, device: torch.device) -> None:
         self.settings, self.codec = settings, PatchCodec()

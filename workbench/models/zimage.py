@@ -17,6 +17,7 @@ from workbench.models import qwen
 from workbench.models.base import BaseSettings
 from workbench.models.codec import KL, digest
 from workbench.models.family import Condition, Identity, Rows, SampleOptions, TargetGroups
+from workbench.models.folder import save_beside_copies
 from workbench.models.parts import from_folder
 from workbench.models.qwen import QwenTokens
 from workbench.models.source import Described, Peek, Source, files_hash, missing_weights
@@ -166,6 +167,7 @@ class ZImage:
     frees = frozenset({"text_encoder", "codec"})
     idle: frozenset[str] = frozenset()
     inpaints = False
+    single_file = None
     native_px = NATIVE_PX
     version = "zimage", "z-image"
 
@@ -342,9 +344,7 @@ class ZImage:
 
     def save(self, folder: Path) -> None:
         """See `Family`."""
-        with self.using("text_encoder", "codec"):
-            whole = self._pipeline(vae=self.codec.module, text_encoder=self._encoder)
-            whole.save_pretrained(folder)
+        save_beside_copies(self.transformer, folder, "transformer", source=self._source.path)
 
     def _pipeline(self, *, vae: Any, text_encoder: Any) -> "ZImagePipeline":
         """A diffusers pipeline around these very modules, with a scheduler of its own."""

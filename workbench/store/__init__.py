@@ -16,6 +16,7 @@ from workbench.store.files import (
     write_text,
 )
 from workbench.store.hashes import file_hash
+from workbench.store.hub_layout import hub_config, hub_tensors, own_names, weights_path
 from workbench.store.images import (
     IMAGE_EXTENSIONS,
     IMAGE_FORMATS,
@@ -26,6 +27,7 @@ from workbench.store.images import (
     to_alpha,
     to_rgb,
 )
+from workbench.store.streaming import LazyTensor, raw_bytes, stored_tensors, stream_tensors
 from workbench.store.tensors import (
     PICKLE_EXTENSIONS,
     load_tensors,
@@ -44,22 +46,30 @@ __all__ = [
     "Archive",
     "FileRefused",
     "ImageHeader",
+    "LazyTensor",
     "cache_home",
     "file_hash",
     "free_bytes",
+    "hub_config",
+    "hub_tensors",
     "image_header",
     "load_tensors",
     "no_room",
     "open_image",
+    "own_names",
+    "raw_bytes",
     "read_header",
     "read_json",
     "read_text",
     "replacing",
     "save_tensors",
     "shown",
+    "stored_tensors",
+    "stream_tensors",
     "sync",
     "to_alpha",
     "to_rgb",
+    "weights_path",
     "write_bytes",
     "write_json",
     "write_tensors",

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from workbench import settings
+from workbench import settings, store
+from workbench.adapters.full import LEARNED, Full
+from workbench.adapters.kohya import lazy_hashes
 from workbench.adapters.metadata import metadata
 from workbench.models.clip import WINDOW
 from workbench.recipe import Recipe
@@ -19,6 +21,7 @@ from workbench.training.trainer import Trainer
 
 # Changing these on a resume changes how a run is watched or how long it is, not what it computes.
 _FREE = ("length.", "sampling.", "validation.every", "output.", "trackers", "checks.", "name")
+_FREE_ADAPTER = ("adapter.layout",)
 _FREE_TRAINING = ("training.checkpoint_every", "training.keep_checkpoints", "training.lora_every")
 
 
@@ -134,18 +137,32 @@ def save_lora(trainer: Trainer, path: Path, step: int) -> Path:
 
     Args:
         trainer: what was trained.
-        path: the .safetensors file; a full fine-tune becomes a folder of that name.
+        path: the .safetensors file; a full fine-tune becomes a folder of that name, unless its
+            layout is a single file.
         step: optimizer steps done.
     Returns:
         What was written.
     """
+    settings, known = trainer.recipe.adapter, describe(trainer, step)
+    dtype = getattr(torch, trainer.recipe.output.dtype)
     with trainer.showing():
+        if isinstance(settings, Full) and settings.layout == "single_file":
+            return _save_single_file(trainer, path, dtype, known)
         return trainer.adapter.save(
-            path,
-            name_of=trainer.family.file_name,
-            dtype=getattr(torch, trainer.recipe.output.dtype),
-            metadata=describe(trainer, step),
+            path, name_of=trainer.family.file_name, dtype=dtype, metadata=known
         )
+
+
+def _save_single_file(
+    trainer: Trainer, path: Path, dtype: torch.dtype, metadata: dict[str, str]
+) -> Path:
+    """The whole model, of which the metadata say which parts learned."""
+    single = trainer.family.single_file
+    assert single is not None, "refused by `require_fit`"
+    tensors = single.tensors(dtype)
+    learned = {LEARNED: " ".join(trainer.adapter.modules), "format": "pt"}
+    known = metadata | single.metadata | learned | lazy_hashes(tensors, path=path)
+    return store.stream_tensors(path, tensors, known)
 
 
 def changes(old: Recipe, new: Recipe) -> list[str]:
@@ -161,7 +178,7 @@ def changes(old: Recipe, new: Recipe) -> list[str]:
         f"{key}: {'none' if before is None else repr(before)} -> "
         f"{'none' if after is None else repr(after)}"
         for key, (before, after) in settings.differences(old, new).items()
-        if not key.startswith(_FREE + _FREE_TRAINING)
+        if not key.startswith(_FREE + _FREE_ADAPTER + _FREE_TRAINING)
     ]
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from workbench.adapters import Full
 from workbench.recipe import Recipe
 from workbench.records import checkpoint, history
 from workbench.records.control import Control
@@ -65,8 +66,10 @@ class RunState:
 
     @property
     def final_lora(self) -> Path:
-        """Where the finished run's LoRA file lies; of a full fine-tune, the folder of its parts."""
-        suffix = "" if self.recipe.adapter.kind == "full" else ".safetensors"
+        """Where the finished run's file lies; of a full fine-tune, the folder of its parts."""
+        adapter = self.recipe.adapter
+        in_parts = isinstance(adapter, Full) and adapter.layout == "diffusers"
+        suffix = "" if in_parts else ".safetensors"
         return self.folder / "lora" / f"{self.recipe.name}{suffix}"
 
     def prompts(self) -> tuple[str, ...]:
