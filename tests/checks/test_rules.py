@@ -369,6 +369,12 @@ CASES: dict[str, Case] = {
         "weighting.kind=min_snr",
         good="weighting.kind=constant",
     ),
+    "prediction_contradicts": case(
+        "base.prediction=v_prediction", good="base.prediction=none", preset="critters"
+    ),
+    "text_encoder_rate_unused": case(
+        "optimizer.text_encoder_learning_rate=1e-5", good="adapter.text_encoder=true"
+    ),
     "velocity_by_name": case("base.path=some/noobai-xl-vpred", good="base.prediction=v_prediction"),
     "clip_skip_sdxl": case(SDXL, "base.clip_skip=1", good="base.clip_skip=0"),
     # machine

@@ -19,6 +19,7 @@ class Base:
         is_critters: it is the small one that ships with the package.
         prediction: "epsilon", "v_prediction" or "flow"; None while unknown.
         zero_terminal_snr: its last timestep is noise alone.
+        said_prediction: what its files say of the prediction; None where they are silent.
         latent_px: pixels to a latent's side.
         side_multiple_px: both sides of a picture must be multiples of it.
         refused: why it cannot be trained as it is; "" where it can, or lies on the Hub.
@@ -32,6 +33,7 @@ class Base:
     latent_px: int = 8
     side_multiple_px: int = 8
     refused: str = ""
+    said_prediction: str | None = None
 
 
 def look(settings: BaseSettings) -> Base:
@@ -64,4 +66,5 @@ def look(settings: BaseSettings) -> Base:
         said.zero_terminal_snr,
         said.latent_px,
         said.side_multiple_px,
+        said_prediction=said.said_prediction,
     )

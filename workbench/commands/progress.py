@@ -198,6 +198,8 @@ class EventView:
         for damaged in event.set_aside:
             self._bar.line(f"checkpoint not valid, set aside: {damaged}", style="yellow")
         self._bar.line(f"going on after step {event.step} of {event.total_steps}")
+        for change in event.changes:
+            self._bar.line(f"changed: {change}")
 
     def _preparing(self, event: Any) -> None:
         self._bar.update(event.stage, event.done, event.total, unit="items")

@@ -77,6 +77,7 @@ class Described:
         latent_px: pixels to a latent's side.
         side_multiple_px: both sides of a picture must be multiples of it.
         zero_terminal_snr: its last timestep is noise alone.
+        said_prediction: the prediction by the files themselves; None where they are silent.
     """
 
     native_px: int
@@ -84,6 +85,7 @@ class Described:
     latent_px: int
     side_multiple_px: int
     zero_terminal_snr: bool = False
+    said_prediction: str | None = None
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,7 @@ def describe(source: Source, settings: BaseSettings) -> Described:
     require_prediction(source, settings)
     config = store.read_json(source.config / "unet" / "config.json")
     schedule = store.read_json(source.config / "scheduler" / "scheduler_config.json")
+    own = source.scheduler if source.is_file else schedule
     schedule |= source.scheduler
     size, latent_px = config.get("sample_size"), _latent_px(source)
     side = max(size) if isinstance(size, list) else size
@@ -136,6 +137,7 @@ def describe(source: Source, settings: BaseSettings) -> Described:
         latent_px,
         latent_px,
         bool(schedule.get("rescale_betas_zero_snr")) if zero is None else zero,
+        own.get("prediction_type"),
     )
 
 

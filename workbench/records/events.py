@@ -274,13 +274,15 @@ class Resumed(Recorded):
         total_steps: optimizer steps planned now; 0 where the length is given in minutes.
         checkpoint: its folder, relative to the run folder.
         set_aside: checkpoints that were not valid, and where their remains lie.
+        changes: settings that this resume changed, "key: old -> new".
     """
 
     event: Literal["resumed"] = "resumed"
     step: int
-    total_steps: int
+    total_steps: int = 0
     checkpoint: str = ""
     set_aside: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 class Proved(Recorded):

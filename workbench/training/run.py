@@ -1,6 +1,6 @@
 """A run: a recipe, its folder, and the generator of events that every face reads."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class Run:
         folder: the run folder.
         resuming: go on from the newest valid checkpoint.
         accept: go on although the data differ from those of the checkpoint.
+        changes: settings that this resume changed, "key: old -> new".
         observers: called with the run and each event; the events that they return are recorded too.
 
     Attributes:
@@ -45,9 +46,10 @@ class Run:
         *,
         resuming: bool = False,
         accept: bool = False,
+        changes: Sequence[str] = (),
         observers: Iterable[Observer] = (),
     ):
-        self.state = RunState(recipe, folder, resuming=resuming, accept=accept)
+        self.state = RunState(recipe, folder, resuming=resuming, accept=accept, changes=changes)
         self.observers = list(observers)
         self._log: EventLog | None = None
         self._under_way = self._ended = False

@@ -1,5 +1,6 @@
 """What a run is at this moment; the loop moves it on, and everything else reads it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ class RunState:
         folder: the run folder.
         resuming: go on from the newest valid checkpoint.
         accept: go on although the data differ from those of the checkpoint.
+        changes: settings that this resume changed, "key: old -> new".
 
     Attributes:
         step: optimizer steps done.
@@ -37,10 +39,16 @@ class RunState:
     """
 
     def __init__(
-        self, recipe: Recipe, folder: Path, *, resuming: bool = False, accept: bool = False
+        self,
+        recipe: Recipe,
+        folder: Path,
+        *,
+        resuming: bool = False,
+        accept: bool = False,
+        changes: Sequence[str] = (),
     ):
         self.recipe, self.folder = recipe, folder
-        self.resuming, self.accept = resuming, accept
+        self.resuming, self.accept, self.changes = resuming, accept, tuple(changes)
         self.control = Control(folder)
         self.step, self.seconds = 0, 0.0
         self.loaded: checkpoint.Loaded | None = None

@@ -78,6 +78,7 @@ class Trainer:
         num_overflows: fp16 steps skipped so far.
         stand_ins: what the optimizer moves in place of bf16 weights.
         averaging: the second set of weights of an optimizer that averages.
+        changes: settings that resumes of this run changed, with their steps, for the file.
     """
 
     recipe: Recipe
@@ -98,6 +99,7 @@ class Trainer:
     held_out: list[int]
     num_overflows: int = 0
     stand_ins: StandIns | None = None
+    changes: list[str] = field(default_factory=list)
     averaging: Averaging = field(init=False)
     trainables: dict[str, nn.Parameter] = field(init=False)
     objective: Objective = field(init=False)
