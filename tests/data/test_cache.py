@@ -122,6 +122,7 @@ def test_a_renamed_picture_is_found_and_an_edited_one_encoded_again(folder, tmp_
 
 def test_equal_pictures_are_encoded_once(folder, tmp_path):
     (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
+    (folder / "copy.txt").write_text("other words, so that both are shown")
     encode = Encoder()
     cache, progress = build(read(folder), tmp_path / "cache", encode)
     assert sum(shape[0] for shape in encode.shapes) == 8 and progress[-1] == (9, 9)

@@ -1,7 +1,7 @@
 """Pictures: sizes, buckets, caches, how many there are."""
 
 from workbench.checks.rules import Facts, Found, applies, rule
-from workbench.data.dataset import MIN_TO_HOLD_OUT
+from workbench.data.holdout import MIN_TO_HOLD_OUT
 from workbench.data.subsets import WORLD
 from workbench.recipe import Recipe
 

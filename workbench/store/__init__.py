@@ -1,6 +1,7 @@
 """Every file goes through here: reads that trust nothing, writes that never leave half a file."""
 
 from workbench.store.archives import MAX_ARCHIVE_ENTRIES, MAX_ARCHIVE_RATIO, Archive
+from workbench.store.colour import COLOUR_VERSION, Colour
 from workbench.store.files import (
     FileRefused,
     cache_home,
@@ -14,34 +15,47 @@ from workbench.store.files import (
     write_json,
     write_text,
 )
+from workbench.store.formats import (
+    IMAGE_EXTENSIONS,
+    RAW_EXTENSIONS,
+    UNREAD_EXTENSIONS,
+    is_picture,
+    looks_cut_short,
+)
 from workbench.store.hashes import file_hash
 from workbench.store.images import (
-    IMAGE_EXTENSIONS,
     IMAGE_FORMATS,
     MAX_PIXELS,
     ImageHeader,
     image_header,
     open_image,
     to_alpha,
+    to_grey,
     to_rgb,
 )
 from workbench.store.tensors import PICKLE_EXTENSIONS, load_tensors, read_header, save_tensors
 
 __all__ = [
+    "COLOUR_VERSION",
     "IMAGE_EXTENSIONS",
     "IMAGE_FORMATS",
     "MAX_ARCHIVE_ENTRIES",
     "MAX_ARCHIVE_RATIO",
     "MAX_PIXELS",
     "PICKLE_EXTENSIONS",
+    "RAW_EXTENSIONS",
+    "UNREAD_EXTENSIONS",
     "Archive",
+    "Colour",
     "FileRefused",
     "ImageHeader",
     "cache_home",
     "file_hash",
     "free_bytes",
     "image_header",
+    "is_picture",
     "load_tensors",
+    "looks_cut_short",
     "open_image",
     "read_header",
     "read_json",
@@ -51,6 +65,7 @@ __all__ = [
     "shown",
     "sync",
     "to_alpha",
+    "to_grey",
     "to_rgb",
     "write_bytes",
     "write_json",

@@ -1,13 +1,14 @@
 """What is taken in from outside: which files, under which names, and how much of it."""
 
 import os
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from workbench import store
-from workbench.data.sources import METADATA_NAMES, metadata
+from workbench.data.listed import metadata
+from workbench.data.names import folded
+from workbench.data.sources import METADATA_NAMES
 from workbench.store import FileRefused, shown
 from workbench.workspace.folders import Workspace
 
@@ -87,17 +88,6 @@ def conflict(folder: Path, name: str) -> str | None:
     if not folder.is_dir():
         return None
     return next((other for other in os.listdir(folder) if folded(other) == folded(name)), None)
-
-
-def folded(name: str) -> str:
-    """A name as systems see it that ignore case and ways to write an accent.
-
-    Args:
-        name: any.
-    Returns:
-        What to compare.
-    """
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def look(path: Path, name: str) -> None:

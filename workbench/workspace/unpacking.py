@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from workbench import store
+from workbench.data.names import folded
 from workbench.records.lock import one_at_a_time
 from workbench.store import FileRefused, shown
 from workbench.workspace.folders import Workspace
@@ -14,7 +15,6 @@ from workbench.workspace.intake import (
     METADATA,
     TEXTS,
     Limits,
-    folded,
     look,
     refuse_taken,
 )
