@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from workbench.data.augment import Box
 from workbench.data.names import folded, is_image_name, stem_of, tails
@@ -211,7 +211,7 @@ def _entries(data: object) -> Iterator[tuple[str, dict[str, object]]]:
                 yield path, words
 
 
-def _is_row(value: object) -> bool:
+def _is_row(value: object) -> TypeGuard[dict[str, object]]:
     return isinstance(value, dict)
 
 

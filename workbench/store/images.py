@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy
-from PIL import Image, ImageFile, ImageOps, features
+from PIL import Image, ImageOps, features
 
 from workbench.store.colour import PLAIN, Colour, colour_of, read_codes, to_srgb
 from workbench.store.files import FileRefused, shown
@@ -96,7 +96,8 @@ def open_image(source: str | Path | IO[bytes], *, name: str = "") -> Image.Image
     try:
         with _quiet():
             image = Image.open(source, formats=_formats())
-            if codes := read_codes(image.fp, image.format or ""):
+            codes = read_codes(image.fp, image.format or "") if image.fp else None
+            if codes is not None:
                 image.info["cicp"] = codes
     except Image.DecompressionBombError:
         raise FileRefused(f"{name}: the picture {too_large}") from None
@@ -234,9 +235,10 @@ def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
     return ImageOps.exif_transpose(image), True
 
 
-def _is_16_bit(image: ImageFile.ImageFile) -> bool:
+def _is_16_bit(image: Image.Image) -> bool:
     """Whether a channel has 16 bits; of colours Pillow decodes the upper eight alone."""
-    raws = (tile[3] if isinstance(tile[3], str) else tile[3][0] for tile in image.tile[:1])
+    told = [tile[3] for tile in getattr(image, "tile", ())[:1]]
+    raws = (one if isinstance(one, str) else one[0] for one in told if one)
     return image.mode.startswith("I") or any(";16" in str(raw) for raw in raws)
 
 
