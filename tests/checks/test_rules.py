@@ -270,7 +270,23 @@ CASES: dict[str, Case] = {
     "nothing_to_shuffle": case(
         pictures=Pictures(["one sentence"] * 9), better=Pictures(["a, b"] * 9)
     ),
-    "captions_cut": case(pictures=Pictures([LONG] * 9), better=Pictures(["a, b"] * 9)),
+    "captions_cut": case(
+        good="data.captions.max_tokens=150", pictures=Pictures(["a, b", "blue " * 100] * 9)
+    ),
+    "captions_over": case(
+        "data.captions.max_tokens=225",
+        pictures=Pictures(["blue " * 230] * 9),
+        better=Pictures(["blue " * 220] * 9),
+    ),
+    "prompts_cut": case(
+        f'sampling.prompts=["{"blue " * 100}"]',
+        good="data.captions.max_tokens=150",
+    ),
+    "windows_unused": case(
+        "data.captions.max_tokens=225",
+        good="data.captions.max_tokens=75",
+        pictures=Pictures(["a, b"] * 9),
+    ),
     "no_words": case(
         pictures=Pictures(["a, b"] * 9 + [""], subsets=[0] * 9 + [1]),
         better=Pictures(["a, b"] * 9 + ["c"], subsets=[0] * 9 + [1]),

@@ -59,7 +59,8 @@ def compare(
     settings = settings or CompareSettings()
     if isinstance(source, str | Path):
         is_run = Path(source).is_dir()
-        trained = (open_run if is_run else open_lora)(source, base=base)
+        opening = open_run if is_run else open_lora
+        trained = opening(source, base=base, prompts=settings.prompts)
         drawn = drawn_pictures(Path(source)) if is_run else {}
         return _compare(trained, settings, drawn, started)
     if isinstance(source, Trained):

@@ -48,27 +48,29 @@ def framed(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> str:
     return made
 
 
-def num_tokens(tokenizer: "PreTrainedTokenizerBase", caption: str) -> int:
-    """Count a caption's own tokens.
+class QwenTokens:
+    """See `CaptionTokens`; the template's own tokens count neither in a caption nor in the limit.
 
-    Args:
-        tokenizer: of the model.
-        caption: any text.
-    Returns:
-        Tokens without the template's.
+    Attributes:
+        tokenizer: has the template.
+        max_tokens: what the template leaves of `MOST_TOKENS`.
     """
-    return len(tokenizer(framed(tokenizer, caption)).input_ids) - num_framing(tokenizer)
 
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        self.tokenizer = tokenizer
+        self._num_framing = self._num_tokens("")
+        self.max_tokens = MOST_TOKENS - self._num_framing
 
-def num_framing(tokenizer: "PreTrainedTokenizerBase") -> int:
-    """Count the tokens of the template.
+    def count_tokens(self, caption: str) -> int:
+        """See `CaptionTokens`."""
+        return self._num_tokens(caption) - self._num_framing
 
-    Args:
-        tokenizer: of the model.
-    Returns:
-        Tokens of an empty caption.
-    """
-    return len(tokenizer(framed(tokenizer, "")).input_ids)
+    def windows(self, caption: str) -> list[str]:
+        """See `CaptionTokens`; a language model reads a caption as a whole."""
+        return [caption]
+
+    def _num_tokens(self, caption: str) -> int:
+        return len(self.tokenizer(framed(self.tokenizer, caption)).input_ids)
 
 
 @torch.no_grad()
