@@ -9,8 +9,10 @@ id into `checks.allow`. docs/checks.md lists them all.
 from workbench.checks import (
     adapters,
     bases,
+    caption_syntax,
     captions,
     diffusion,
+    found,
     images,
     length,
     losses,
@@ -24,7 +26,7 @@ from workbench.checks.rules import RULES, SEVERITIES, Facts, Rule, settings_path
 from workbench.checks.table import markdown
 
 TOPICS = (
-    *(bases, optimizers, adapters, length, images, captions, subsets),
+    *(bases, optimizers, adapters, length, found, images, captions, caption_syntax, subsets),
     *(diffusion, losses, machine, sampling),
 )
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workbench.commands.datasets import show_left_out
 from workbench.commands.progress import EventView, StageBar, follow
 from workbench.commands.terminal import Overrides, say
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from workbench.training.run import Run
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="a .toml file, or a preset.")]
+MOST_SET_ASIDE = 20  # files that `check` names one by one
 SEVERITY_STYLES = {"refuse": "bold red", "warn": "yellow", "note": None}
 
 
@@ -97,8 +99,11 @@ def check(
     from workbench import checks
 
     chosen = load_recipe(recipe, settings)
-    findings = checks.check(chosen, dataset=_pictures(chosen))
-    show_findings(findings)
+    dataset = _pictures(chosen)
+    findings = checks.check(chosen, dataset=dataset)
+    if dataset is not None:
+        show_left_out(dataset, most=MOST_SET_ASIDE, doubts=False)  # the findings say those
+    show_findings(findings, pictures=dataset is not None)
     if any(finding.stops for finding in findings):
         raise typer.Exit(2)
     if measure or price_per_hour is not None:
@@ -179,11 +184,12 @@ def load_recipe(name: str, settings: list[str] | None) -> "Recipe":
     return recipe.override(settings or [])
 
 
-def show_findings(findings: "list[Finding]") -> None:
+def show_findings(findings: "list[Finding]", *, pictures: bool = True) -> None:
     """Print what the checks found, the worst first.
 
     Args:
         findings: of `checks.check`.
+        pictures: whether pictures and captions were looked at too.
     """
     for finding in findings:
         rule = finding.rule
@@ -197,7 +203,8 @@ def show_findings(findings: "list[Finding]") -> None:
     counts = Counter(finding.rule.severity for finding in findings)
     words = {"refuse": "refused", "warn": "warned of", "note": "noted"}
     said = ", ".join(f"{counts[name]} {word}" for name, word in words.items() if counts[name])
-    say(f"Pitfalls: {said}." if findings else "No pitfall found.")
+    none = "No pitfall found." if pictures else "No pitfall found in the settings alone."
+    say(f"Pitfalls: {said}." if findings else none)
 
 
 def watch(run: "Run") -> None:

@@ -208,7 +208,7 @@ def _entries(data: object) -> Iterator[tuple[str, dict[str, object]]]:
             path = next((row[x] for x in FILE_COLUMNS if isinstance(row.get(x), str)), None)
             words = {key: value for key, value in row.items() if value is not path}
             if path is not None and caption_of(words):
-                yield path, words
+                yield str(path), words
 
 
 def _is_row(value: object) -> TypeGuard[dict[str, object]]:
