@@ -23,6 +23,7 @@ from workbench.optim.schedules import Schedule
 from workbench.records.sampling import SampleSettings
 from workbench.records.validation import ValidationSettings
 from workbench.settings import Settings, SettingsError, setting
+from workbench.settings.foreign import answer_foreign
 
 PRESETS = Path(__file__).with_name("presets")
 
@@ -168,9 +169,15 @@ class Recipe(Settings):
             The recipe.
         Raises:
             FileRefused: no such file, or not text.
-            SettingsError: a setting is unknown or out of bounds.
+            SettingsError: a setting is unknown or out of bounds, or it is another trainer's file.
         """
-        return settings.from_toml(cls, store.read_text(path), source=str(path))
+        text = store.read_text(path)
+        try:
+            return settings.from_toml(cls, text, source=str(path))
+        except SettingsError:
+            if answer := answer_foreign(text, source=str(path)):
+                raise SettingsError(answer) from None
+            raise
 
     def override(self, assignments: Sequence[str]) -> "Recipe":
         """Change settings by `key=value` strings; see `workbench.settings.override`.

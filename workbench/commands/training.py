@@ -147,6 +147,7 @@ def resume(
 def _pictures(recipe: "Recipe") -> "Dataset | None":
     """The recipe's pictures where all their sources are there; some rules need them."""
     from workbench.data.dataset import index
+    from workbench.data.sources import shown, why_missing
 
     missing = [
         subset.path
@@ -154,7 +155,12 @@ def _pictures(recipe: "Recipe") -> "Dataset | None":
         if not subset.path.startswith("critters:") and not Path(subset.path).expanduser().exists()
     ]
     for path in missing:
-        say(f"{path} does not exist yet: rules about pictures and captions are left out")
+        hint = why_missing(path)
+        say(
+            f"{shown(path)} does not exist yet: rules about pictures and captions are left out"
+            + hint,
+            style="yellow" if hint else None,
+        )
     return None if missing or not recipe.data.subsets else index(recipe.data)
 
 

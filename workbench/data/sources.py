@@ -11,12 +11,23 @@ from typing import IO, Protocol
 from workbench import store
 from workbench.data.litter import OWN_FOLDERS, is_litter_folder
 from workbench.data.names import CAPTION_EXTENSIONS, is_image_name
+from workbench.data.texts import legacy_codec
 from workbench.settings import SettingsError
 from workbench.store import shown
 
-__all__ = ["CAPTION_EXTENSIONS", "MADE_BY", "METADATA_NAMES", "Files", "open_files", "shown"]
+__all__ = [
+    "CAPTION_EXTENSIONS",
+    "MADE_BY",
+    "METADATA_NAMES",
+    "Files",
+    "open_files",
+    "shown",
+    "why_missing",
+]
 
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
+# What TOML makes of Windows' paths: the sign, and how it was written.
+_ESCAPED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
 MADE_BY = "made-by.json"  # how `make-prior` drew the pictures beside it
 
 
@@ -165,7 +176,29 @@ def open_files(path: Path, *, setting: str, recursive: bool = True) -> Files:
         return Zip(path, recursive=recursive)
     rule = "must be a folder, a .zip file or critters:world"
     problem = "is a single file: name its folder" if path.exists() else "does not exist"
+    problem += "" if path.exists() else why_missing(str(path))
     raise SettingsError(f"{setting} {rule}; {shown(str(path))} {problem}")
+
+
+def why_missing(path: str) -> str:
+    """Say what may have happened to a path on its way into a recipe.
+
+    Args:
+        path: that does not exist.
+    Returns:
+        A hint that begins with a semicolon; "" where there is none.
+    """
+    if any(sign in path for sign in _ESCAPED):
+        meant = "".join(_ESCAPED.get(sign, sign) for sign in path)
+        return (
+            "; a backslash in double quotes begins an escape, so write it in single quotes: "
+            f"'{meant}'"
+        )
+    data = path.encode("utf-8", "surrogateescape")
+    plain = path.isascii() or any(ord(letter) >= 0x800 for letter in path)
+    if not plain and (codec := legacy_codec([data])):
+        return f"; in {codec} it would read {data.decode(codec)}: save the recipe as UTF-8"
+    return ""
 
 
 def case_conflicts(names: Iterable[str]) -> list[tuple[str, str]]:
