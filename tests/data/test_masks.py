@@ -94,7 +94,7 @@ def test_folders_of_masks_beside_folders_of_pictures():
 
 
 def test_letter_case_and_accents_are_no_difference():
-    nfc, nfd = "caf\u00e9", "cafe\u0301"
+    nfc, nfd = "\u00e9t\u00e9", "e\u0301te\u0301"
     found, _ = find_masks([f"{nfc}.PNG", f"{nfd}-Mask.png", "IMG_1.JPG", "img_1_MASK.png"])
     assert found == {f"{nfc}.PNG": f"{nfd}-Mask.png", "IMG_1.JPG": "img_1_MASK.png"}
 

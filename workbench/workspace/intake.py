@@ -46,9 +46,9 @@ def place(workspace: Workspace, folder: str, name: str) -> Path:
         FileRefused: its name or kind is not taken.
     """
     suffix = Path(name).suffix.lower()
-    if suffix not in EXTENSIONS and name not in METADATA:
+    if suffix not in EXTENSIONS and not lists_captions(name):
         raise FileRefused(
-            f"{shown(name)}: must be a picture, a caption (.txt, .caption, metadata.jsonl, "
+            f"{shown(name)}: must be a picture, a caption (.txt, .caption, .json, metadata.jsonl, "
             f"metadata.csv), a .zip or a .safetensors file, got {suffix or 'no extension'!r}"
         )
     part = "models" if suffix == ".safetensors" else "data"
@@ -59,6 +59,17 @@ def place(workspace: Workspace, folder: str, name: str) -> Path:
             "dot; rename it"
         )
     return path
+
+
+def lists_captions(name: str) -> bool:
+    """Whether a file may hold the captions of many pictures, or what a tool says of one.
+
+    Args:
+        name: with or without its folders.
+    Returns:
+        By its name alone; what is in it is looked at when it has arrived.
+    """
+    return name.rpartition("/")[2] in METADATA or name.lower().endswith(".json")
 
 
 def refuse_taken(target: Path) -> None:
@@ -107,6 +118,8 @@ def look(path: Path, name: str) -> None:
             store.read_header(path)
         elif suffix in store.IMAGE_EXTENSIONS:
             store.image_header(path)
+        elif suffix == ".json":
+            store.read_json(path)
         elif name.rpartition("/")[2] in METADATA:
             _read_words(path, name)
     except FileRefused as error:
