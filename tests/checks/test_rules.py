@@ -125,6 +125,22 @@ CASES: dict[str, Case] = {
     ),
     "dora_bfloat16": case("adapter.dora=true", *BF16, good="training.trainable_dtype=float32"),
     "dora_readers": case("adapter.dora=true", good="adapter.dora=false"),
+    "start_unusable": case(
+        "adapter.start_from=no/such.safetensors", good="adapter.start_from=none"
+    ),
+    # readers
+    "used_in_dora": case("adapter.dora=true", 'used_in=["comfyui"]', good="adapter.dora=false"),
+    "used_in_method": case(
+        "adapter.kind=lokr", 'used_in=["diffusers"]', good='used_in=["comfyui"]'
+    ),
+    "used_in_family": case(
+        "base.path=some/z-image", 'used_in=["comfyui"]', good='used_in=["diffusers"]'
+    ),
+    "used_in_groups": case(
+        'adapter.groups=["attention","time"]',
+        'used_in=["sd-scripts"]',
+        good='used_in=["a1111"]',
+    ),
     "lycoris_readers": case("adapter.kind=lokr", good="adapter.kind=lora"),
     "max_norm_low": case("adapter.max_norm=0.01", good="adapter.max_norm=1"),
     # length

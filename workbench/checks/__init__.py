@@ -18,6 +18,7 @@ from workbench.checks import (
     losses,
     machine,
     optimizers,
+    readers,
     sampling,
     subsets,
 )
@@ -26,7 +27,8 @@ from workbench.checks.rules import RULES, SEVERITIES, Facts, Rule, settings_path
 from workbench.checks.table import markdown
 
 TOPICS = (
-    *(bases, optimizers, adapters, length, found, images, captions, caption_syntax, subsets),
+    *(bases, optimizers, adapters, readers, length, found),
+    *(images, captions, caption_syntax, subsets),
     *(diffusion, losses, machine, sampling),
 )
 

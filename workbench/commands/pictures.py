@@ -128,8 +128,7 @@ def open_trained(path: Path, base: str | None, *, prompts: Sequence[str] = ()) -
     """
     from workbench.evaluation import loading
 
-    opening = loading.open_run if path.is_dir() else loading.open_lora
-    return opening(path, base=base, prompts=prompts)
+    return loading.open_trained(path, base=base, prompts=prompts)
 
 
 def _say_cut(family: "Family", prompts: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from workbench import seeds, settings, store
 from workbench.adapters import Full, formats
+from workbench.adapters.folders import is_adapter_folder, weights_files
 from workbench.models import loading as models
 from workbench.models.base import BaseSettings
 from workbench.models.clip import WINDOW
@@ -116,11 +117,41 @@ def open_run(
     return _trained(family, adapter, fixed, path=path, recipe=recipe)
 
 
+def open_trained(
+    source: str | Path, *, base: str | None = None, prompts: Sequence[str] = ()
+) -> Trained:
+    """Load what a run or a LoRA holds, on its base.
+
+    Args:
+        source: a run folder, a LoRA file, or a folder of PEFT or diffusers that holds one.
+        base: where the base lies, if not where the run or the file says.
+        prompts: what is to be drawn beside the run's own; long ones are read whole.
+    Returns:
+        The model with its adapter on.
+    Raises:
+        FileRefused: nothing to load there.
+        SettingsError: no base is known.
+    """
+    opening = open_run if is_run(source) else open_lora
+    return opening(source, base=base, prompts=prompts)
+
+
+def is_run(source: str | Path) -> bool:
+    """Whether a path is a run folder.
+
+    Args:
+        source: a run folder, a LoRA file, or a folder that holds one.
+    Returns:
+        False for files and for what PEFT and diffusers save.
+    """
+    return Path(source).is_dir() and not is_adapter_folder(source)
+
+
 def open_lora(path: str | Path, *, base: str | None = None, prompts: Sequence[str] = ()) -> Trained:
     """Load a LoRA file on its base.
 
     Args:
-        path: a .safetensors file.
+        path: a .safetensors file, or a folder of PEFT or diffusers that holds one.
         base: where the base lies; by default what the file says, if this package wrote it.
         prompts: what is to be drawn beside the run's own; long ones are read whole.
     Returns:
@@ -151,13 +182,14 @@ def recorded_recipe(path: str | Path) -> Recipe | None:
     """Read the recipe that a LoRA file of ours carries.
 
     Args:
-        path: a .safetensors file.
+        path: a .safetensors file, or a folder of PEFT or diffusers that holds one.
     Returns:
         The recipe; None where there is none, or one that this version does not understand.
     Raises:
         FileRefused: the file is unsound.
     """
-    text = store.read_header(path)[0].get(RECIPE)
+    files = weights_files(Path(path)) if Path(path).is_dir() else [Path(path)]
+    text = store.read_header(files[0])[0].get(RECIPE)
     if text is None:
         return None
     try:

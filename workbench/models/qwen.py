@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from workbench.models.clip import WINDOW
 from workbench.models.family import Rows
 from workbench.models.source import Source
+from workbench.settings import SettingsError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -71,6 +73,22 @@ class QwenTokens:
 
     def _num_tokens(self, caption: str) -> int:
         return len(self.tokenizer(framed(self.tokenizer, caption)).input_ids)
+
+
+def require_whole(max_tokens: int, title: str) -> None:
+    """Refuse windows of captions, which a language model does not need.
+
+    Args:
+        max_tokens: `data.captions.max_tokens`.
+        title: of the family, for people.
+    Raises:
+        SettingsError: it is not the default.
+    """
+    if max_tokens != WINDOW:
+        raise SettingsError(
+            f"data.captions.max_tokens must be left out for {title}, whose text encoder reads a "
+            f"caption whole; the setting joins windows of CLIP; got {max_tokens}"
+        )
 
 
 @torch.no_grad()

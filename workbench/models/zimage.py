@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from workbench import store
 from workbench.models import qwen
 from workbench.models.base import BaseSettings
-from workbench.models.clip import WINDOW
 from workbench.models.codec import KL, digest
 from workbench.models.defaults import Machine, Suits, advice
 from workbench.models.family import Condition, Identity, Rows, SampleOptions, TargetGroups
@@ -160,11 +159,7 @@ def load(
     """
     from diffusers import ZImageTransformer2DModel
 
-    if max_tokens != WINDOW:
-        raise SettingsError(
-            f"data.captions.max_tokens must be left out for {TITLE}, whose text encoder reads a "
-            f"caption whole; it joins windows of CLIP; got {max_tokens}"
-        )
+    qwen.require_whole(max_tokens, TITLE)
     for name, wanted, why in _MEANINGLESS:
         if (value := getattr(settings, name)) != wanted:
             raise SettingsError(f"base.{name} must be left out for {TITLE}: {why}; got {value!r}")

@@ -6,6 +6,7 @@ from workbench.store.files import (
     FileRefused,
     cache_home,
     free_bytes,
+    no_room,
     read_json,
     read_text,
     replacing,
@@ -33,7 +34,13 @@ from workbench.store.images import (
     to_grey,
     to_rgb,
 )
-from workbench.store.tensors import PICKLE_EXTENSIONS, load_tensors, read_header, save_tensors
+from workbench.store.tensors import (
+    PICKLE_EXTENSIONS,
+    load_tensors,
+    read_header,
+    save_tensors,
+    write_tensors,
+)
 
 __all__ = [
     "COLOUR_VERSION",
@@ -56,6 +63,7 @@ __all__ = [
     "is_picture",
     "load_tensors",
     "looks_cut_short",
+    "no_room",
     "open_image",
     "read_header",
     "read_json",
@@ -69,5 +77,6 @@ __all__ = [
     "to_rgb",
     "write_bytes",
     "write_json",
+    "write_tensors",
     "write_text",
 ]
