@@ -10,8 +10,10 @@ import pytest
 from found_pictures import SIZE, SMALL, names, picture, read, reasons
 from PIL import Image
 
+from workbench.data.augment import fit
 from workbench.data.dataset import DataSettings, index
 from workbench.data.kohya import is_camera_folder, kohya_folder
+from workbench.store import images
 
 LITTER = (
     *("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "RECYCLER", "System Volume Information"),
@@ -270,3 +272,26 @@ def test_a_zip_that_is_replaced_is_read_anew(tmp_path):
             archive.writestr("a.txt", words)
         os.replace(tmp_path / "new.zip", tmp_path / "data.zip")
         assert read(tmp_path / "data.zip").records[0].caption == words
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_cameras_picture_is_cut_before_its_colours_are_converted(tmp_path, monkeypatch, first):
+    """So that its 12 megapixels cost what a bucket's do; smooth colours come out the same."""
+    with Image.open(Path(__file__).parents[1] / "pictures" / "p3.png") as image:
+        icc = image.info["icc_profile"]
+    grid = np.random.default_rng(0).integers(60, 200, (4, 6, 3), dtype=np.uint8)
+    smooth = Image.fromarray(grid).resize((480, 320), Image.Resampling.BICUBIC)
+    smooth.save(tmp_path / "a.png", icc_profile=icc)
+    settings = {"subsets": [{"path": str(tmp_path)}], "buckets": SMALL}
+    dataset = index(DataSettings.model_validate(settings))
+    monkeypatch.setattr(images, "_CUT_FIRST_PX", 1 if first else 4_000_000)
+    converted = []
+    real = images.to_srgb
+    monkeypatch.setattr(
+        images, "to_srgb", lambda image, colour: converted.append(image.size) or real(image, colour)
+    )
+    pixels = (dataset.pixels(0) + 1) * 127.5
+    bucket = dataset.placements[0].bucket
+    assert converted == [bucket if first else (480, 320)]
+    expected = (fit(dataset.open(dataset.records[0]), dataset.placements[0]) + 1) * 127.5
+    assert (pixels - expected).abs().max() <= 2

@@ -13,7 +13,7 @@ from PIL import Image
 
 from workbench import store
 from workbench.critters.draw import world
-from workbench.data.augment import Look, fit, look, recolour
+from workbench.data.augment import Look, cut, look, recolour, to_tensor
 from workbench.data.buckets import Placement
 from workbench.data.captions import CaptionSettings, draw_caption, is_dropped, vary
 from workbench.data.holdout import split
@@ -127,11 +127,12 @@ class Dataset:
         shares = mask.shares(placement or self.placements[index])
         return shares.flip(-1) if flipped else shares
 
-    def open(self, record: Record) -> Image.Image:
+    def open(self, record: Record, placement: Placement | None = None) -> Image.Image:
         """Decode a picture.
 
         Args:
             record: of this dataset.
+            placement: how to cut it; not at all when left out.
         Returns:
             Upright RGB picture.
         Raises:
@@ -139,18 +140,27 @@ class Dataset:
         """
         if record.number is not None:
             size = (record.width, record.height)
-            return world(self._subset(record).seed, record.number, (size,))[0]
+            drawn = world(self._subset(record).seed, record.number, (size,))[0]
+            return cut(drawn, placement) if placement else drawn
+        sizes = []
+
+        def cut_out(image: Image.Image) -> Image.Image:
+            sizes.append(image.size)
+            return cut(image, placement) if placement else image
+
         source = io.BytesIO(self._bytes(record)) if record.path is None else record.path
         with store.open_image(source, name=self.label(record)) as image:
             try:
-                rgb, _ = store.to_rgb(image, background=self.settings.background)
+                ground = self.settings.background
+                rgb, _ = store.to_rgb(image, background=ground, cut=cut_out)
             except store.FileRefused as error:
                 reason = str(error).removeprefix(f"{record.path or 'image'}: ")
                 raise store.FileRefused(f"{self.label(record)}: {reason}") from None
-        if rgb.size != (record.width, record.height):
+        width, height = sizes[0]
+        if (width, height) != (record.width, record.height):
             raise store.FileRefused(
                 f"{self.label(record)}: was {record.width} x {record.height} px when it was "
-                f"indexed and is {rgb.width} x {rgb.height} now; start again"
+                f"indexed and is {width} x {height} now; start again"
             )
         return rgb
 
@@ -186,7 +196,7 @@ class Dataset:
         """
         record = self.record(index, epoch=epoch)
         placement = look.placement if look else self.placements[index]
-        pixels = fit(self.open(record), placement, flipped=flipped)
+        pixels = to_tensor(self.open(record, placement), flipped=flipped)
         if look is None or not look.recoloured:
             return pixels
         return recolour(pixels, hue=look.hue, saturation=look.saturation, gamma=look.gamma)

@@ -7,7 +7,7 @@ import importlib.util
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -24,6 +24,10 @@ IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 1 << 28
 # Pillow warns above its own bound and refuses above twice of it, before ours could be asked.
 Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, MAX_PIXELS)
+Cut = Callable[[Image.Image], Image.Image]
+# 12 megapixels take 0.35 s to convert and 0.05 s to decode. Hard edges of saturated colours come out
+# up to 15 levels apart where they are made smaller first, so that small pictures are converted first.
+_CUT_FIRST_PX = 4_000_000
 _HEIF_DECODERS = ("pillow_heif", "pi_heif")
 _ORIENTATION_TAG = 0x0112
 _WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
@@ -111,7 +115,11 @@ def open_image(source: str | Path | IO[bytes], *, name: str = "") -> Image.Image
 
 
 def to_rgb(
-    image: Image.Image, *, name: str = "", background: str = "white"
+    image: Image.Image,
+    *,
+    name: str = "",
+    background: str = "white",
+    cut: Cut | None = None,
 ) -> tuple[Image.Image, tuple[str, ...]]:
     """Decode into upright 8-bit sRGB, and say what had to be changed.
 
@@ -122,6 +130,8 @@ def to_rgb(
         image: an image of `open_image`.
         name: what to call it in errors.
         background: colour that transparency is laid on.
+        cut: makes the upright picture smaller; that of a camera before its colours are converted,
+            since it has forty times the pixels that are trained on.
     Returns:
         RGB image and notes, for example ("alpha on white",).
     Raises:
@@ -134,7 +144,7 @@ def to_rgb(
             image.load()
             undefined = colour.refused or _undefined_range(image)
             if not undefined:
-                return _converted(image, colour, background, deep=deep)
+                return _converted(image, colour, background, deep=deep, cut=cut)
     except (Image.DecompressionBombError, *_DAMAGE) as error:
         raise FileRefused(
             f"{name}: cannot be decoded ({error}); it is cut short or damaged"
@@ -200,7 +210,7 @@ def _undefined_range(image: Image.Image) -> str:
 
 
 def _converted(
-    image: Image.Image, colour: Colour, background: str, *, deep: bool
+    image: Image.Image, colour: Colour, background: str, *, deep: bool, cut: Cut | None
 ) -> tuple[Image.Image, tuple[str, ...]]:
     notes: list[str] = []
     if _is_animated(image):
@@ -212,6 +222,9 @@ def _converted(
         image = _from_16_bit(image) if image.mode.startswith("I") else image
         notes.append("16-bit scaled to 8")
     mode = image.mode
+    large = image.width * image.height >= _CUT_FIRST_PX
+    if cut and large and colour.name and mode == "RGB" and not _has_alpha(image):
+        image, cut = cut(image), None
     if colour.name:
         image = to_srgb(image, colour)
         notes.append(f"{colour.name} to sRGB")
@@ -225,7 +238,8 @@ def _converted(
             notes.append(f"alpha on {background}")
     elif mode != "RGB" and not notes:
         notes.append(f"{mode} to RGB")
-    return image.convert("RGB"), tuple(notes)
+    image = image.convert("RGB")
+    return cut(image) if cut else image, tuple(notes)
 
 
 def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
