@@ -279,7 +279,7 @@ def test_a_cameras_picture_is_cut_before_its_colours_are_converted(tmp_path, mon
     """So that its 12 megapixels cost what a bucket's do; smooth colours come out the same."""
     with Image.open(Path(__file__).parents[1] / "pictures" / "p3.png") as image:
         icc = image.info["icc_profile"]
-    grid = np.random.default_rng(0).integers(60, 200, (4, 6, 3), dtype=np.uint8)
+    grid = np.random.default_rng(0).integers(100, 150, (4, 6, 3), dtype=np.uint8)
     smooth = Image.fromarray(grid).resize((480, 320), Image.Resampling.BICUBIC)
     smooth.save(tmp_path / "a.png", icc_profile=icc)
     settings = {"subsets": [{"path": str(tmp_path)}], "buckets": SMALL}

@@ -25,8 +25,8 @@ MAX_PIXELS = 1 << 28
 # Pillow warns above its own bound and refuses above twice of it, before ours could be asked.
 Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, MAX_PIXELS)
 Cut = Callable[[Image.Image], Image.Image]
-# 12 megapixels take 0.35 s to convert and 0.05 s to decode. Hard edges of saturated colours come out
-# up to 15 levels apart where they are made smaller first, so that small pictures are converted first.
+# 12 megapixels take 0.35 s to convert and 0.05 s to decode. Hard edges of saturated colours come
+# out up to 15 levels apart where they are made smaller first: small pictures are converted first.
 _CUT_FIRST_PX = 4_000_000
 _HEIF_DECODERS = ("pillow_heif", "pi_heif")
 _ORIENTATION_TAG = 0x0112
