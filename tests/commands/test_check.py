@@ -90,6 +90,8 @@ def test_a_transcript_of_pitfalls_in_captions_says_where_each_is(tmp_path, capsy
     said = capsys.readouterr().out
     for rule in ("prompt_weights", "brackets_escaped", "tags_with_underscores", "few_pictures"):
         assert f"[{rule}]" in said
+    for text in ("'(red hat:1.2)'", "'red_hat'"):
+        assert text in said
 
 
 def test_what_a_run_will_need(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):

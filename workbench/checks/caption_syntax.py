@@ -9,7 +9,7 @@ _WEIGHT = re.compile(r"(?<!\\)\([^()]+:\d*\.?\d+\)|(?<!\\)\(\([^()]+\)\)|\[\[?[^
 _ESCAPED = re.compile(r"\\[()\[\]]")
 _NETWORK = re.compile(r"<(?:lora|lyco|hypernet|ti|embedding):[^<>]+>", re.IGNORECASE)
 _HTML = re.compile(r"&(?:amp|lt|gt|quot|nbsp|#\d+);|</?[a-z][a-z0-9]*\s*/?>", re.IGNORECASE)
-_UNDERSCORE = re.compile(r"(?<![\W_])[^\W_]{2,}_[^\W_]{2,}")
+_UNDERSCORE = re.compile(r"\b[^\W_]{2,}(?:_[^\W_]{2,})+")
 _FILE = re.compile(r"__[\w/ -]+__")
 _COMMENT = re.compile(r"^\s*(?:#+\s|//).*\w.*", re.MULTILINE)
 
