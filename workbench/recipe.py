@@ -24,6 +24,7 @@ from workbench.optim.schedules import Schedule
 from workbench.records.sampling import SampleSettings
 from workbench.records.validation import ValidationSettings
 from workbench.settings import Settings, SettingsError, setting
+from workbench.settings.foreign import answer_foreign
 
 S = TypeVar("S", bound=Settings)
 PRESETS = Path(__file__).with_name("presets")
@@ -181,9 +182,15 @@ class Recipe(Settings):
             The recipe.
         Raises:
             FileRefused: no such file, or not text.
-            SettingsError: a setting is unknown or out of bounds.
+            SettingsError: a setting is unknown or out of bounds, or it is another trainer's file.
         """
-        recipe = settings.from_toml(cls, store.read_text(path), source=str(path))
+        text = store.read_text(path)
+        try:
+            recipe = settings.from_toml(cls, text, source=str(path))
+        except SettingsError:
+            if answer := answer_foreign(text, source=str(path)):
+                raise SettingsError(answer) from None
+            raise
         return recipe.anchored(Path(path).parent)
 
     def anchored(self, folder: Path) -> "Recipe":

@@ -104,10 +104,10 @@ def ema_unreachable(recipe: Recipe, facts: Facts) -> Found:
 
 @rule(
     "warn",
-    "training.accumulation",
+    "training.{knob}",
     reason="one step gathers {accumulation} x {batch} images, and an epoch has {images}: every "
     "step is a whole epoch",
-    fix="set training.accumulation={fits} or lower",
+    fix="set {fix}",
     source="the loader: an epoch ends with the step that showed its last image",
 )
 def accumulation_over_epoch(recipe: Recipe, facts: Facts) -> Found:
@@ -115,9 +115,18 @@ def accumulation_over_epoch(recipe: Recipe, facts: Facts) -> Found:
     training, images = recipe.training, facts.num_showings
     if images is None:
         return None
-    values = {"accumulation": training.accumulation, "batch": training.batch_size, "images": images}
-    fits = max(1, images // training.batch_size)
-    return applies(images_per_step(recipe) > images, fits=fits, **values)
+    batch, accumulation = training.batch_size, training.accumulation
+    smaller = [f"training.batch_size={images}"] if batch > images else []
+    if accumulation > 1:
+        smaller.insert(0, f"training.accumulation={max(1, images // batch)}")
+    return applies(
+        images_per_step(recipe) > images,
+        knob="accumulation" if accumulation > 1 else "batch_size",
+        fix=" and ".join(smaller) or "training.accumulation=1",
+        accumulation=accumulation,
+        batch=batch,
+        images=images,
+    )
 
 
 @rule(

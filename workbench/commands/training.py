@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workbench.commands.datasets import show_left_out
 from workbench.commands.progress import EventView, StageBar, follow
 from workbench.commands.terminal import Overrides, say
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from workbench.training.run import Run
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="a .toml file, or a preset.")]
+MOST_SET_ASIDE = 20  # files that `check` names one by one
 SEVERITY_STYLES = {"refuse": "bold red", "warn": "yellow", "note": None}
 
 
@@ -88,8 +90,11 @@ def check(
     from workbench import checks
 
     chosen = load_recipe(recipe, settings)
-    findings = checks.check(chosen, dataset=_pictures(chosen))
-    show_findings(findings)
+    dataset = _pictures(chosen)
+    findings = checks.check(chosen, dataset=dataset)
+    if dataset is not None:
+        show_left_out(dataset, most=MOST_SET_ASIDE, doubts=False)  # the findings say those
+    show_findings(findings, pictures=dataset is not None)
     if any(finding.stops for finding in findings):
         raise typer.Exit(2)
     if measure or price_per_hour is not None:
@@ -133,6 +138,7 @@ def resume(
 def _pictures(recipe: "Recipe") -> "Dataset | None":
     """The recipe's pictures where all their sources are there; some rules need them."""
     from workbench.data.dataset import index
+    from workbench.data.sources import shown, why_missing
 
     missing = [
         subset.path
@@ -140,7 +146,12 @@ def _pictures(recipe: "Recipe") -> "Dataset | None":
         if not subset.path.startswith("critters:") and not Path(subset.path).expanduser().exists()
     ]
     for path in missing:
-        say(f"{path} does not exist yet: rules about pictures and captions are left out")
+        hint = why_missing(path)
+        say(
+            f"{shown(path)} does not exist yet: rules about pictures and captions are left out"
+            + hint,
+            style="yellow" if hint else None,
+        )
     return None if missing or not recipe.data.subsets else index(recipe.data)
 
 
@@ -183,11 +194,12 @@ def show_advice(advice: "Sequence[Advice]") -> None:
         say(f"{one.line}: {one.reason}")
 
 
-def show_findings(findings: "list[Finding]") -> None:
+def show_findings(findings: "list[Finding]", *, pictures: bool = True) -> None:
     """Print what the checks found, the worst first.
 
     Args:
         findings: of `checks.check`.
+        pictures: whether pictures and captions were looked at too.
     """
     for finding in findings:
         rule = finding.rule
@@ -201,7 +213,8 @@ def show_findings(findings: "list[Finding]") -> None:
     counts = Counter(finding.rule.severity for finding in findings)
     words = {"refuse": "refused", "warn": "warned of", "note": "noted"}
     said = ", ".join(f"{counts[name]} {word}" for name, word in words.items() if counts[name])
-    say(f"Pitfalls: {said}." if findings else "No pitfall found.")
+    none = "No pitfall found." if pictures else "No pitfall found in the settings alone."
+    say(f"Pitfalls: {said}." if findings else none)
 
 
 def watch(run: "Run") -> None:

@@ -1,6 +1,7 @@
 """Every file goes through here: reads that trust nothing, writes that never leave half a file."""
 
 from workbench.store.archives import MAX_ARCHIVE_ENTRIES, MAX_ARCHIVE_RATIO, Archive
+from workbench.store.colour import COLOUR_VERSION, Colour
 from workbench.store.files import (
     FileRefused,
     cache_home,
@@ -15,16 +16,23 @@ from workbench.store.files import (
     write_json,
     write_text,
 )
+from workbench.store.formats import (
+    IMAGE_EXTENSIONS,
+    RAW_EXTENSIONS,
+    UNREAD_EXTENSIONS,
+    is_picture,
+    looks_cut_short,
+)
 from workbench.store.hashes import file_hash
 from workbench.store.hub_layout import hub_config, hub_tensors, own_names, weights_path
 from workbench.store.images import (
-    IMAGE_EXTENSIONS,
     IMAGE_FORMATS,
     MAX_PIXELS,
     ImageHeader,
     image_header,
     open_image,
     to_alpha,
+    to_grey,
     to_rgb,
 )
 from workbench.store.streaming import LazyTensor, raw_bytes, stored_tensors, stream_tensors
@@ -37,13 +45,17 @@ from workbench.store.tensors import (
 )
 
 __all__ = [
+    "COLOUR_VERSION",
     "IMAGE_EXTENSIONS",
     "IMAGE_FORMATS",
     "MAX_ARCHIVE_ENTRIES",
     "MAX_ARCHIVE_RATIO",
     "MAX_PIXELS",
     "PICKLE_EXTENSIONS",
+    "RAW_EXTENSIONS",
+    "UNREAD_EXTENSIONS",
     "Archive",
+    "Colour",
     "FileRefused",
     "ImageHeader",
     "LazyTensor",
@@ -53,7 +65,9 @@ __all__ = [
     "hub_config",
     "hub_tensors",
     "image_header",
+    "is_picture",
     "load_tensors",
+    "looks_cut_short",
     "no_room",
     "open_image",
     "own_names",
@@ -68,6 +82,7 @@ __all__ = [
     "stream_tensors",
     "sync",
     "to_alpha",
+    "to_grey",
     "to_rgb",
     "weights_path",
     "write_bytes",
