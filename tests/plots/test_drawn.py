@@ -47,7 +47,7 @@ def axes_of(figure: "Figure") -> Iterator[tuple[str, Any, list[Any]]]:
     """Each axis that holds something, with its layout and all its values."""
     for trace in figure.data:
         for letter in ("x", "y"):
-            values = trace[letter] if letter in trace else None
+            values = getattr(trace, letter, None)
             if values is not None:
                 name = f"{letter}axis" + (trace[f"{letter}axis"] or letter)[1:]
                 yield name, figure.layout[name], [v for v in values if v is not None]
