@@ -74,7 +74,10 @@ def test_hotelling_keeps_its_level_and_is_one_test() -> None:
     p = np.array([st.hotelling(one) for one in studies])
     assert 0.04 < np.mean(p < 0.05) < 0.06
     assert np.quantile(p, 0.5) == pytest.approx(0.5, abs=0.03)
-    assert np.mean([st.hotelling(one + [0.0, 1.5, 0.0]) < 0.05 for one in studies[:300]]) > 0.6
+    assert (
+        np.mean([st.hotelling(one + np.array([0.0, 1.5, 0.0])) < 0.05 for one in studies[:300]])
+        > 0.6
+    )
 
 
 def test_hotelling_by_hand() -> None:
@@ -107,7 +110,7 @@ def test_equivalence_needs_the_whole_interval_inside_the_margin() -> None:
     rng = np.random.default_rng(4)
     near = rng.normal(0, 1, (8, 3))
     assert st.is_equivalent(near, margin=2)
-    assert not st.is_equivalent(near + [0, 0, 2], margin=2)
+    assert not st.is_equivalent(near + np.array([0, 0, 2]), margin=2)
     at_the_margin = rng.normal(2, 1, (4000, 8))
     assert np.mean([st.is_equivalent(one, margin=2) for one in at_the_margin]) < 0.06
 
