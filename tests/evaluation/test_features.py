@@ -51,6 +51,19 @@ def test_the_critters_judge_knows_a_picture_by_its_caption() -> None:
     assert (scores.argmax(axis=1) == np.arange(8)).mean() > 0.8
 
 
+def test_remembering_looks_once(pictures: list[Image.Image]) -> None:
+    looks: list[int] = []
+
+    def count(images) -> np.ndarray:
+        looks.append(len(images))
+        return np.arange(len(images), dtype=float)[:, None]
+
+    once = features.remembering(features.Features("counting", count))
+    assert once.pictures([*pictures, pictures[0]])[:, 0].tolist() == [0, 1, 2, 0]
+    assert once.pictures(pictures[1:])[:, 0].tolist() == [1, 2]
+    assert looks == [3]
+
+
 def words(folder: Path) -> None:
     """A tokenizer of letters."""
     from transformers import CLIPTokenizer

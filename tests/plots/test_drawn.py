@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import numbers
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from workbench.evaluation import page
-from workbench.plots import buckets, captions, curves, noise, timesteps, together
+from workbench.plots import buckets, captions, curves, intervals, noise, timesteps, together
+from workbench.plots.intervals import Bar
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -39,6 +41,16 @@ FIGURES: dict[str, Callable[[], "Figure"]] = {
     "recent": lambda: timesteps.recent_losses([(0, 500), (500, 1000)], [0.2, 0.1], [3, 4]),
     "radial_power": lambda: noise.radial_power({"white": np.ones(9)}),
     "autocorrelation": lambda: noise.autocorrelation({"white": [1.0, 0.1, 0.0]}),
+    "intervals": lambda: intervals.intervals(
+        [Bar("a", 0.1, 0.05, 0.2), Bar("b", -0.1, -math.inf, math.inf)],
+        title="",
+        x="",
+        margin=0.1,
+        threshold=0.5,
+    ),
+    "leak_by_place": lambda: intervals.leak_by_place(
+        [(kind, low, low + 500, 0.5, 0.2) for kind in ("concept", "ordinary") for low in (0, 500)]
+    ),
     "histogram": lambda: noise.histogram({"white": FIELD}),
 }
 
@@ -73,7 +85,7 @@ def test_no_figure_of_the_plots_is_left_out() -> None:
     named = {function.__code__.co_names for function in FIGURES.values()}
     called = set(itertools.chain.from_iterable(named))
     drawn_as_pictures = {"field", "power_spectrum", "phase_spectrum", "statistics", "noised"}
-    for module in (buckets, captions, curves, noise, timesteps, together):
+    for module in (buckets, captions, curves, intervals, noise, timesteps, together):
         made = {
             name
             for name, function in vars(module).items()

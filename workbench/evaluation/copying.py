@@ -4,6 +4,7 @@ Features come from `features.at_hand`; thumbnails, where there is no judge, reco
 duplicates.
 """
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from workbench.records.events import Event, Likeness, NearestPicture, Sampled
 if TYPE_CHECKING:
     from workbench.data.dataset import Dataset
 
+COPY = 0.95  # similarity from which a sample may be a training picture
 MAX_PICTURES = 64  # training pictures looked at, an even spread
 
 
@@ -67,16 +69,20 @@ def _short(value: Any) -> float:
     return round(float(value), 4)
 
 
-def training_pictures(dataset: "Dataset") -> tuple[list[str], list[Image.Image]]:
+def training_pictures(
+    dataset: "Dataset", records: Sequence[int] | None = None
+) -> tuple[list[str], list[Image.Image]]:
     """Take pictures as they are trained on: cut to their buckets.
 
     Args:
         dataset: at most 64 of its pictures are taken, an even spread.
+        records: of which ones; all when left out.
     Returns:
         Names and pictures.
     """
-    count = len(dataset)
-    chosen = [k * count // min(count, MAX_PICTURES) for k in range(min(count, MAX_PICTURES))]
+    every = range(len(dataset)) if records is None else records
+    count = len(every)
+    chosen = [every[k * count // min(count, MAX_PICTURES)] for k in range(min(count, MAX_PICTURES))]
     pictures = []
     for k in chosen:
         placement = dataset.placements[k]
@@ -84,3 +90,47 @@ def training_pictures(dataset: "Dataset") -> tuple[list[str], list[Image.Image]]
         whole = dataset.open(dataset.records[k]).resize(placement.resized)
         pictures.append(whole.crop((left, top, left + width, top + height)))
     return [dataset.records[k].name for k in chosen], pictures
+
+
+def kinds(dataset: "Dataset") -> tuple[list[int], list[int]]:
+    """Tell the pictures of a concept from ordinary ones.
+
+    Args:
+        dataset: of a run.
+    Returns:
+        Records that are called by a trigger, and those that are not.
+    """
+    subsets, priors = dataset.settings.subsets, dataset.priors
+    every = range(len(dataset.records))
+    concept = [k for k in every if subsets[dataset.records[k].subset].trigger and k not in priors]
+    called = set(concept)
+    return concept, [k for k in every if k not in called]
+
+
+def copies(shown: np.ndarray, known: np.ndarray) -> list[int]:
+    """Find samples that are nearly training pictures.
+
+    Args:
+        shown: unit vectors of the samples, (N, D).
+        known: of the training pictures, (M, D), at least three.
+    Returns:
+        Numbers of the samples that are nearer to one than nine in ten training pictures are to
+        another, and nearer than `COPY`.
+    """
+    if len(known) < 3:
+        return []
+    among = known @ known.T
+    np.fill_diagonal(among, -1.0)
+    limit = copy_limit(among.max(axis=1).tolist())
+    return np.flatnonzero((shown @ known.T).max(axis=1) >= limit).tolist()
+
+
+def copy_limit(among: Sequence[float]) -> float:
+    """Say how near to a training picture a copy is.
+
+    Args:
+        among: similarity of each training picture to the nearest other one, at least two.
+    Returns:
+        Cosine.
+    """
+    return max(COPY, statistics.quantiles(among, n=10)[-1])

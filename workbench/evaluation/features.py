@@ -8,7 +8,7 @@ they find copies and judge nothing.
 import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from workbench.settings import SettingsError
 if TYPE_CHECKING:
     pass
 
-__all__ = ["SUPPLY", "Features", "at_hand", "critters", "open_judge", "thumbnails"]
+__all__ = ["SUPPLY", "Features", "at_hand", "critters", "open_judge", "remembering", "thumbnails"]
 
 Images = Sequence[Image.Image]
 CLIP = "openai/clip-vit-base-patch32"  # taken where it lies in the Hub's cache already
@@ -69,6 +69,25 @@ def at_hand(base: str, *, judge: str | Path | None = None) -> Features:
 
     weights = try_to_load_from_cache(CLIP, "model.safetensors")
     return open_judge(Path(weights).parent) if isinstance(weights, str) else thumbnails()
+
+
+def remembering(features: Features) -> Features:
+    """Look at each picture once, however often it is asked about.
+
+    Args:
+        features: any.
+    Returns:
+        The same, for as long as the pictures asked about are kept elsewhere.
+    """
+    seen: dict[int, np.ndarray] = {}
+
+    def pictures(images: Images) -> np.ndarray:
+        new = {id(image): image for image in images if id(image) not in seen}
+        if new:
+            seen.update(zip(new, features.pictures(list(new.values())), strict=True))
+        return np.stack([seen[id(image)] for image in images])
+
+    return replace(features, pictures=pictures)
 
 
 def thumbnails() -> Features:

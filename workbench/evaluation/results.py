@@ -41,6 +41,7 @@ class Comparison:
         leakage: the same prompts without the trigger: base and LoRA should agree.
         trigger: the concept's word, if there is one.
         seconds: how long drawing took.
+        leak: measured in the model, or why it was not; None where it was not asked for.
     """
 
     pairs: tuple[Pair, ...]
@@ -48,6 +49,7 @@ class Comparison:
     leakage: tuple[Pair, ...] = ()
     trigger: str | None = None
     seconds: float = 0.0
+    leak: "Leak | str | None" = None
 
     def show(self) -> Any:
         """Show the comparison in a notebook; anywhere else it is returned and nothing is shown.
