@@ -51,7 +51,7 @@ FEATURES: dict[Feature, str] = {
     "loha": "LoHa",
     "lokr": "LoKr",
     "full": "full fine-tune (folder)",
-    "single file": "full fine-tune (`adapter.layout = \"single_file\"`)",
+    "single file": 'full fine-tune (`adapter.layout = "single_file"`)',
     "transformer": "a transformer (Z-Image)",
     "peft": "PEFT's names of a U-Net (`convert --to peft`)",
 }
