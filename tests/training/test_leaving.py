@@ -117,9 +117,9 @@ def test_an_ignored_hangup_stays_ignored(monkeypatch):
     """nohup: the run goes on when its terminal closes."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert signal.SIGHUP not in progress._ending_signals()
+        assert signal.SIGHUP not in progress.ending_signals()
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        assert signal.SIGHUP in progress._ending_signals()
+        assert signal.SIGHUP in progress.ending_signals()
     finally:
         signal.signal(signal.SIGHUP, before)
 
