@@ -12,6 +12,8 @@ from workbench.commands.terminal import Overrides, complain, say, table
 if TYPE_CHECKING:
     from workbench.evaluation.loading import Trained
 
+# What `compare` draws unless told otherwise: fewer prompts and seeds say too little.
+STUDY = ("num_prompts=8", "num_seeds=4", "in_model=true")
 RunOrLora = Annotated[
     Path, typer.Argument(metavar="RUN-OR-LORA", help="a run folder, or a LoRA's .safetensors.")
 ]
@@ -114,10 +116,8 @@ def compare(
     from workbench.settings import override
 
     judging = _judge(judge)
-    chosen = comparing.CompareSettings(
-        prompts=tuple(prompt or ()), seeds=tuple(seed or ()), num_prompts=8, num_seeds=4
-    )
-    chosen = override(chosen, settings or [])
+    asked = comparing.CompareSettings(prompts=tuple(prompt or ()), seeds=tuple(seed or ()))
+    chosen = override(asked, [*STUDY, *(settings or [])])
     with StageBar() as bar:
         comparison = comparing.compare(
             trained,
