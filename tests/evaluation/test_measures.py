@@ -156,3 +156,17 @@ def test_another_file_takes_the_place_of_the_one_before(monkeypatch, tmp_path):
     assert (found.adapter, found.path, found.trigger) == ("new", tmp_path / "b", "mochi")
     with pytest.raises(FileRefused):
         with_file(trained, tmp_path / "bad")
+
+
+def test_prompts_and_seeds_are_filled_up_where_that_is_asked_for(monkeypatch):
+    captions = ["mochi, critter, a", "mochi, critter, smile", "mochi, critter, b"]
+    dataset: Any = SimpleNamespace(plain_caption=captions.__getitem__)
+    monkeypatch.setattr(compare, "kinds", lambda dataset: ([0, 1, 2], []))
+    asked = CompareSettings(num_prompts=3, num_seeds=4)
+    found = compare.filled(asked, WANTED, dataset)
+    assert found.prompts == (*WANTED.prompts, "mochi, critter, a", "mochi, critter, b")
+    assert found.seeds == (3, 4, 0, 1)
+    given = CompareSettings(prompts=("x",), seeds=(9,), num_prompts=3, num_seeds=4)
+    assert compare.filled(given, WANTED, dataset) == given
+    alone = compare.filled(asked, WANTED, "no pictures are known")
+    assert (alone.prompts, alone.seeds) == ((), (3, 4, 0, 1))

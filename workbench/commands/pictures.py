@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from workbench.evaluation.loading import Trained
     from workbench.models.family import Family
 
+# What `compare` draws unless told otherwise: fewer prompts and seeds say too little.
+STUDY = ("num_prompts=8", "num_seeds=4", "in_model=true")
 RunOrLora = Annotated[
     Path, typer.Argument(metavar="RUN-OR-LORA", help="a run folder, or a LoRA's .safetensors.")
 ]
@@ -119,10 +121,8 @@ def compare(
     from workbench.settings import override
 
     judging = _judge(judge)
-    chosen = comparing.CompareSettings(
-        prompts=tuple(prompt or ()), seeds=tuple(seed or ()), num_prompts=8, num_seeds=4
-    )
-    chosen = override(chosen, settings or [])
+    asked = comparing.CompareSettings(prompts=tuple(prompt or ()), seeds=tuple(seed or ()))
+    chosen = override(asked, [*STUDY, *(settings or [])])
     with StageBar() as bar:
         comparison = comparing.compare(
             trained,

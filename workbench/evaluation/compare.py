@@ -47,7 +47,9 @@ class CompareSettings(Settings):
     )
     num_strips: int = setting(1, help="prompts shown at every strength", ge=0)
     leakage: bool = setting(True, help="draw the prompts without the trigger, too")
-    in_model: bool = setting(True, help="measure in the model, too, whether the concept leaks")
+    in_model: bool = setting(
+        False, help="measure in the model, too, whether the concept leaks: some 500 calls of it"
+    )
     num_prompts: int = setting(
         0,
         ge=0,

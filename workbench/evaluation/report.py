@@ -61,9 +61,9 @@ def write_report(
     started = time.monotonic()
     place = Path(source) if isinstance(source, str | Path) else source.folder
     if comparison is None:
-        from workbench.evaluation.compare import compare
+        from workbench.evaluation.compare import CompareSettings, compare
 
-        comparison = compare(source, base=base)
+        comparison = compare(source, base=base, settings=CompareSettings(in_model=True))
     from workbench.evaluation import verdict  # it reads pictures, which `gather` does not need
 
     if place.is_dir():
