@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -127,28 +128,51 @@ def build_sdxl(folder: Path) -> Path:
 def to_single_file(folder: Path, path: Path) -> Path:
     """Write the weights of a diffusers folder as one file of Stability's original layout."""
     config = UNet2DConditionModel.load_config(folder / "unet")
-    unet = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
-    vae = load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")
-    text = load_file(folder / "text_encoder" / "model.safetensors")
-    tensors = {}
-    for key, tensor in unet.items():
+    files = {
+        "unet": "diffusion_pytorch_model",
+        "vae": "diffusion_pytorch_model",
+        "text_encoder": "model",
+        "text_encoder_2": "model",
+    }
+    parts = {
+        part: load_file(folder / part / f"{stem}.safetensors")
+        for part, stem in files.items()
+        if (folder / part).exists()
+    }
+    tensors = in_one_file(parts, config)
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
+    return path
+
+
+def in_one_file(
+    parts: dict[str, dict[str, torch.Tensor]], config: dict[str, Any]
+) -> dict[str, torch.Tensor]:
+    """Name the tensors of a model's parts as Stability's files do.
+
+    Args:
+        parts: "unet", "vae", "text_encoder", for SDXL "text_encoder_2": tensors by diffusers' or
+            transformers' names.
+        config: of the U-Net.
+    Returns:
+        All of them in one mapping.
+    """
+    tensors, text = {}, parts["text_encoder"]
+    for key, tensor in parts["unet"].items():
         module, _, kind = key.rpartition(".")
         tensors[f"model.diffusion_model.{original_path(module, config)}.{kind}"] = tensor
-    for key, tensor in vae.items():
+    for key, tensor in parts["vae"].items():
         conv = "attentions" in key and key.endswith("weight") and tensor.ndim == 2
         tensors[f"first_stage_model.{_original_vae(key)}"] = (
             tensor[..., None, None] if conv else tensor
         )
-    if (folder / "text_encoder_2").exists():
-        second = load_file(folder / "text_encoder_2" / "model.safetensors")
+    if "text_encoder_2" in parts:
         tensors |= _old_clip(text, "conditioner.embedders.0.transformer.")
-        tensors |= _open_clip(second, "conditioner.embedders.1.model.")
+        tensors |= _open_clip(parts["text_encoder_2"], "conditioner.embedders.1.model.")
     elif config.get("use_linear_projection"):
         tensors |= _open_clip(text, "cond_stage_model.model.")
     else:
         tensors |= _old_clip(text, "cond_stage_model.transformer.")
-    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
-    return path
+    return tensors
 
 
 def _original_vae(key: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from workbench.models import wrong_folders
 from workbench.models.source import Peek
 from workbench.store import FileRefused
 
@@ -27,11 +28,24 @@ _FILES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("conditioner.embedders.0.model.",), "the SDXL refiner"),
     (("effnet_mapper",), "Stable Cascade (stage B)"),
     (("clip_txt_pooled_mapper",), "Stable Cascade"),
+    (("vquantizer.",), "Stable Cascade's stage A"),
     (("individual_token_refiner",), "HunyuanVideo"),
+    (("context_embedder.token_refiner.",), "HunyuanVideo or HunyuanImage"),
+    (("text_embedding_padding",), "HunyuanDiT"),
+    (("register_tokens", "cond_seq_linear"), "AuraFlow"),
+    (("register_tokens", "joint_transformer_blocks."), "AuraFlow"),
+    (("double_stream_blocks.",), "HiDream"),
+    (("text_transformer_blocks.", "visual_transformer_blocks."), "Kandinsky"),
+    (("prd_embedding", "proj_to_clip_embeddings"), "a prior of unCLIP or Kandinsky"),
+    (("caption_norm.", "patch_embed"), "Sana"),
+    (("patchify_proj.",), "LTX-Video"),
+    (("caption_projection.", "scale_shift_table", "time_embed."), "LTX-Video"),
+    (("pos_frequencies",), "Mochi"),
+    (("patch_embed.text_proj",), "CogVideoX or CogView"),
     (("double_stream_modulation_img",), "FLUX.2"),
     (("distilled_guidance_layer",), "Chroma"),
-    (("double_blocks.",), "FLUX"),
-    (("single_transformer_blocks.", "x_embedder."), "FLUX"),
+    (("double_blocks.",), "FLUX or a model of its structure"),
+    (("single_transformer_blocks.", "x_embedder."), "FLUX or a model of its structure"),
     (("joint_blocks.",), "Stable Diffusion 3"),
     (("context_embedder.", "pos_embed.proj"), "Stable Diffusion 3"),
     (("txt_norm.", "img_in."), "Qwen-Image"),
@@ -41,6 +55,16 @@ _FILES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("t_block.", "y_embedder."), "PixArt"),
     (("patch_embedding.", "head.modulation"), "Wan"),
     (("patch_embedding.", "condition_embedder."), "Wan"),
+    (
+        ("unet.down_blocks.", "text_encoder."),
+        "a diffusers model in one file, which is read as a folder",
+    ),
+    (("temp_convs.",), "a video U-Net"),
+    (("temporal_transformer_blocks.",), "a video U-Net"),
+    (
+        ("input_blocks.", "output_blocks.", "decoder.up"),
+        "a U-Net and autoencoder without text encoder",
+    ),
     (("text_model.encoder.layers",), "a text encoder without a denoiser"),
     (("transformer.resblocks",), "a text encoder without a denoiser"),
     (("encoder.block.0.layer",), "a T5 text encoder"),
@@ -49,6 +73,7 @@ _FILES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("input_blocks.", "output_blocks."), "a U-Net without text encoder and autoencoder"),
     (("down_blocks.", "up_blocks.", "conv_in."), "a U-Net without text encoder and autoencoder"),
     (("rdb1.conv1",), "an upscaler"),
+    (("transformer_blocks.",), "a diffusion transformer of another family"),
 )
 # Beginnings of class names in model_index.json or config.json.
 _CLASSES: tuple[tuple[str, str], ...] = (
@@ -70,7 +95,21 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ("AuraFlow", "AuraFlow"),
     ("Kandinsky", "Kandinsky"),
     ("CogView", "CogView"),
+    ("CogVideo", "CogVideoX"),
     ("LTX", "LTX-Video"),
+    ("HiDream", "HiDream"),
+    ("Mochi", "Mochi"),
+    ("OmniGen", "OmniGen"),
+    ("Latte", "Latte"),
+    ("Allegro", "Allegro"),
+    ("Cosmos", "Cosmos"),
+    ("StableVideo", "Stable Video Diffusion"),
+    ("UNetSpatioTemporal", "Stable Video Diffusion"),
+    ("UNet3D", "a video U-Net"),
+    ("UNetMotion", "an AnimateDiff merge"),
+    ("IFPipeline", "DeepFloyd IF"),
+    ("StableAudio", "Stable Audio"),
+    ("OnnxStableDiffusion", "an ONNX export, made for inference"),
     ("ControlNet", "a ControlNet"),
     ("StableDiffusionControlNet", "a ControlNet"),
     ("Autoencoder", "a bare autoencoder (base.vae takes it)"),
@@ -130,7 +169,8 @@ def _of_folder(seen: Peek, can: str) -> FileRefused:
             kind = next((kind for start, kind in _CLASSES if name.startswith(start)), None)
             if kind is not None:
                 return FileRefused(f"{seen.path}: this is {kind} ({by} names {name}); {can}")
-    return FileRefused(f"{seen.path}: {_incomplete(seen)}; {can}")
+    said = wrong_folders.why(seen.path) or _incomplete(seen)
+    return FileRefused(f"{seen.path}: {said}; {can}")
 
 
 def _incomplete(seen: Peek) -> str:
