@@ -228,7 +228,7 @@ def test_a_run_gives_its_own_sample_proof_and_settings(run: Path, tmp_path: Path
     assert card.data.base_model is None, "a folder of one's own is no repository"
     assert "It is what was trained." in card.text and "✓ tensors" in card.text
     assert re.search(r"\| method \| lora, rank 4, alpha 2, .* \|", card.text)
-    assert "| steps | 2 of 2 pictures |" in card.text
+    assert "| steps | 2, each of 2 pictures |" in card.text
 
 
 def test_a_file_alone_draws_its_preview_and_a_zip_holds_all(run: Path, tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def _facts(recipe: Recipe, metadata: Mapping[str, str]) -> dict[str, str]:
         "method": method,
         "pictures": metadata.get("ss_num_train_images", ""),
         "resolution": f"{side} px",
-        "steps": f"{metadata.get('ss_steps', '?')} of {images} pictures",
+        "steps": f"{metadata.get('ss_steps', '?')}, each of {images} pictures",
         "optimizer": f"{recipe.optimizer.kind}, rate {recipe.optimizer.learning_rate:g}, "
         f"schedule {recipe.schedule.kind}",
         "noise": recipe.noise.kind,
