@@ -30,9 +30,10 @@ class Pictures:
         ]
         self.repeats = repeats or (1,) * count
         self.records = [
-            SimpleNamespace(subset=subset, caption=caption)
-            for subset, caption in zip(places, captions, strict=True)
+            SimpleNamespace(subset=subset, caption=caption, name=f"{number}.png")
+            for number, (subset, caption) in enumerate(zip(places, captions, strict=True))
         ]
+        self.plain_caption = lambda index: self.records[index].caption
         self.placements = [
             Placement(bucket, bucket, (0, 0, *bucket), scale, 0.0)
             for bucket in buckets or (SQUARE,) * count

@@ -250,7 +250,7 @@ def test_a_defect_leaves_with_code_1_and_a_mistake_with_2():
         (["buckets", "."], "no picture in .: put .png"),
         (["resume", "nowhere"], "nowhere is no run folder"),
         (["inspect", "x.ckpt"], "pickle"),
-        (["inspect", "."], ".: is a folder; name a .safetensors file"),
+        (["inspect", "."], ".: a folder without a LoRA"),
         (["sample", "step=1", "--base", "x.ckpt"], "pickle"),  # a setting is taken for no file
         (["frobnicate"], "frobnicate"),
     ],

@@ -7,7 +7,7 @@ beside, and a denoiser called `mixer`.
 
 import itertools
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -116,7 +116,10 @@ class Toy:
         return self.mixer.leave.weight.device
 
     def count_tokens(self, caption: str) -> int:
-        return count(caption)
+        return Tokens.count_tokens(caption)
+
+    def windows(self, caption: str) -> list[str]:
+        return Tokens.windows(caption)
 
     def encode_text(self, prompts: Sequence[str]) -> list[Rows]:
         numbers = [
@@ -172,8 +175,16 @@ class Toy:
         write(folder, self.parts)
 
 
-def count(caption: str) -> int:
-    return len(caption.split())
+class Tokens:
+    max_tokens: int | None = MOST_ROWS
+
+    @staticmethod
+    def count_tokens(caption: str) -> int:
+        return len(caption.split())
+
+    @staticmethod
+    def windows(caption: str) -> list[str]:
+        return [caption]
 
 
 def write(folder: Path, parts: Mapping[str, nn.Module]) -> Path:
@@ -203,16 +214,18 @@ class Module:
 
     @staticmethod
     def describe(source: Source, settings: BaseSettings) -> Described:
-        return Described(NATIVE, "flow", MOST_ROWS, PATCH_PX, PATCH_PX)
+        return Described(NATIVE, "flow", PATCH_PX, PATCH_PX)
 
     @staticmethod
     def defaults(title: str, native_px: int, machine: Machine) -> tuple[Advice, ...]:
         return (Advice("data.buckets.step", PATCH_PX, f"{title} takes squares of 12 px"),)
 
     @staticmethod
-    def tokens(source: Source) -> Callable[[str], int]:
-        return count
+    def tokens(source: Source | None, max_tokens: int) -> Tokens:
+        return Tokens()
 
     @staticmethod
-    def load(source: Source, settings: BaseSettings, *, device: torch.device) -> Toy:
+    def load(
+        source: Source, settings: BaseSettings, *, device: torch.device, max_tokens: int
+    ) -> Toy:
         return Toy(settings, source, device)

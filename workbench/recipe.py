@@ -10,6 +10,7 @@ from pydantic import model_validator
 
 from workbench import settings, store
 from workbench.adapters import Adapter, LoRA
+from workbench.adapters.readers import Reader
 from workbench.data.dataset import DataSettings
 from workbench.diffusion.losses import L2, Loss
 from workbench.diffusion.noise import Gaussian, Noise
@@ -138,6 +139,10 @@ class Recipe(Settings):
     sampling: SampleSettings = setting(SampleSettings(), help="pictures to watch the training by")
     validation: ValidationSettings = setting(ValidationSettings(), help="the stable loss")
     output: OutputSettings = setting(OutputSettings(), help="where the results go")
+    used_in: tuple[Reader, ...] = setting(
+        (),
+        help="programs that the file is for; check says what they do not read, or read wrongly",
+    )
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = setting(
         (), help="further places for the curves; keys come from the environment alone"
     )

@@ -82,14 +82,18 @@ def test_built_in_pictures_are_copied_before_they_are_edited(workspace):
 
 def test_tokens_are_those_of_the_base_with_the_trigger():
     dataset = pictures(EMPTY)
-    count, limit, how = captions_seen.token_counter(EMPTY.base)
-    assert (limit, how) == (75, "")
-    assert count("blue body") == 2  # words of the critters' own vocabulary
-    assert count("zzz") > 1  # an unknown word falls apart
+    tokens, how = captions_seen.caption_reader(EMPTY.base, 75)
+    assert (tokens.max_tokens, how) == (75, "")
+    assert tokens.count_tokens("blue body") == 2  # words of the critters' own vocabulary
+    assert tokens.count_tokens("zzz") > 1  # an unknown word falls apart
     many = EMPTY.override(["data.subsets.0.trigger=" + "blue " * 80])
     said = captions_seen.counted(many, pictures(many), 0)
-    assert "never read" in said and "bad" in said
-    assert str(count(dataset.plain_caption(0))) in captions_seen.counted(EMPTY, dataset, 0)
+    assert "never read" in said and "bad" in said and "<del title=" in said
+    wider = many.override(["data.captions.max_tokens=150"])
+    said = captions_seen.counted(wider, pictures(wider), 0)
+    assert "good" in said and said.count('class="break"') == 1 and "<del" not in said
+    number = tokens.count_tokens(dataset.plain_caption(0))
+    assert str(number) in captions_seen.counted(EMPTY, dataset, 0)
 
 
 def test_draws_are_those_of_the_run_and_drop_what_they_drop(cats):

@@ -125,6 +125,22 @@ CASES: dict[str, Case] = {
     ),
     "dora_bfloat16": case("adapter.dora=true", *BF16, good="training.trainable_dtype=float32"),
     "dora_readers": case("adapter.dora=true", good="adapter.dora=false"),
+    "start_unusable": case(
+        "adapter.start_from=no/such.safetensors", good="adapter.start_from=none"
+    ),
+    # readers
+    "used_in_dora": case("adapter.dora=true", 'used_in=["comfyui"]', good="adapter.dora=false"),
+    "used_in_method": case(
+        "adapter.kind=lokr", 'used_in=["diffusers"]', good='used_in=["comfyui"]'
+    ),
+    "used_in_family": case(
+        "base.path=some/z-image", 'used_in=["comfyui"]', good='used_in=["diffusers"]'
+    ),
+    "used_in_groups": case(
+        'adapter.groups=["attention","time"]',
+        'used_in=["sd-scripts"]',
+        good='used_in=["a1111"]',
+    ),
     "lycoris_readers": case("adapter.kind=lokr", good="adapter.kind=lora"),
     "max_norm_low": case("adapter.max_norm=0.01", good="adapter.max_norm=1"),
     # length
@@ -271,7 +287,23 @@ CASES: dict[str, Case] = {
     "nothing_to_shuffle": case(
         pictures=Pictures(["one sentence"] * 9), better=Pictures(["a, b"] * 9)
     ),
-    "captions_cut": case(pictures=Pictures([LONG] * 9), better=Pictures(["a, b"] * 9)),
+    "captions_cut": case(
+        good="data.captions.max_tokens=150", pictures=Pictures(["a, b", "blue " * 100] * 9)
+    ),
+    "captions_over": case(
+        "data.captions.max_tokens=225",
+        pictures=Pictures(["blue " * 230] * 9),
+        better=Pictures(["blue " * 220] * 9),
+    ),
+    "prompts_cut": case(
+        f'sampling.prompts=["{"blue " * 100}"]',
+        good="data.captions.max_tokens=150",
+    ),
+    "windows_unused": case(
+        "data.captions.max_tokens=225",
+        good="data.captions.max_tokens=75",
+        pictures=Pictures(["a, b"] * 9),
+    ),
     "no_words": case(
         pictures=Pictures(["a, b"] * 9 + [""], subsets=[0] * 9 + [1]),
         better=Pictures(["a, b"] * 9 + ["c"], subsets=[0] * 9 + [1]),

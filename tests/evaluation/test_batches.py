@@ -12,6 +12,7 @@ def card(**changes) -> Card:
         "name": "a.png",
         "picture": Image.new("RGB", (16, 8), "red"),
         "caption": "zib, hat",
+        "windows": ("zib, hat",),
         "crop": "16 x 8",
         "corner": (0, 0),
         "scale": 1.0,
@@ -29,15 +30,22 @@ def test_the_page_says_what_each_sample_is(tmp_path):
     cards = (
         card(marks=("flipped", "hue +4°"), masked=0.25),
         card(caption=""),
-        card(caption="<script>alert(1)</script>", name='"><b>.png', tokens=90),
+        card(
+            caption="<script>alert(1)</script>",
+            windows=("<script>", "alert(1)", "</script>"),
+            name='"><b>.png',
+            tokens=160,
+            max_tokens=150,
+        ),
     )
     path = write([Sheet(3, 5, 2, (16, 8), cards)], tmp_path / "x.html", name="mochi", said="so")
     page = path.read_text()
     assert "Step 3" in page and "batch 5, epoch 2, 16 x 8 px" in page
     assert "421, 75 % noise" in page and "flipped, hue +4°" in page and "25 % of it" in page
     assert "empty: the caption is dropped, its trigger too" in page
-    assert "90: the end is not read, 75 are" in page
-    assert "<script>" not in page and "&lt;script&gt;alert(1)" in page and '"><b>' not in page
+    assert "160: the end is not read, 150 are" in page
+    assert "<script>" not in page and '"><b>' not in page
+    assert ">2</b>alert(1)<b" in page and "<del>&lt;/script&gt;</del>" in page
 
 
 def test_the_page_needs_nothing_beside_itself():

@@ -33,15 +33,18 @@ def test_it_is_recognised_described_and_loaded_frozen(case: Case, base: Path) ->
     said = loading.module(case.family).describe(source, settings)
     family = opened(base)
     assert said.prediction == family.process.prediction
-    assert said.max_tokens == family.max_tokens
     assert next(iter(family.parts)) == case.denoiser
     assert family.identity["family"] == family.name == case.family
     assert all(len(value) == 64 for value in family.identity["hashes"].values())
     for part in family.parts.values():
         assert not any(p.requires_grad for p in part.parameters()) and not part.training
-    count = loading.module(case.family).tokens(source)
-    assert [count(prompt) for prompt in PROMPTS] == [family.count_tokens(p) for p in PROMPTS]
-    assert count("a red cat") > count("") == 0
+    tokens = loading.module(case.family).tokens(source, 75)
+    assert tokens is not None and tokens.max_tokens == family.max_tokens
+    counts = [tokens.count_tokens(prompt) for prompt in PROMPTS]
+    assert counts == [family.count_tokens(p) for p in PROMPTS]
+    assert counts[0] > counts[1] == 0
+    long = "a red cat, " * 99
+    assert "".join(tokens.windows(long)) == long and tokens.windows(long) == family.windows(long)
 
 
 def test_another_family_is_refused_by_name(case: Case, base: Path) -> None:

@@ -226,16 +226,16 @@ def test_what_follows_from_it_can_be_followed(
 
 
 def test_the_app_describes_it(case: Case, recipe: Callable[..., Recipe]) -> None:
-    from workbench.app.captions_seen import token_counter
+    from workbench.app.captions_seen import caption_reader
     from workbench.app.data_models import _about
     from workbench.app.noise_picture import _weigh
 
     chosen = recipe()
     source = loading.locate(chosen.base)
     assert source.title in _about(chosen.base, 0)
-    count, limit, how = token_counter(chosen.base)
-    assert how == "" and count("a red cat") > 0
-    assert limit == loading.load(chosen.base).max_tokens
+    tokens, how = caption_reader(chosen.base, 75)
+    assert how == "" and tokens.count_tokens("a red cat") > 0
+    assert tokens.max_tokens == loading.load(chosen.base).max_tokens
     figure, *_ = _weigh(chosen, chosen.base, None)
     assert len(figure.data) >= 1
 

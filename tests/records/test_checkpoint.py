@@ -351,14 +351,15 @@ def test_everything_is_flushed_before_what_relies_on_it(tmp_path, monkeypatch):
         (safetensors.torch, "save_file", 1),
         (checkpoint, "_save_json", 0),
         (store, "sync", 0),
+        (store.tensors, "sync", 0),
         (os, "rename", 1),
         (checkpoint, "_fault", 0),
         (checkpoint, "_remove", 0),
     ):
 
-        def note(*args, call=getattr(owner, name), name=name, index=index):
+        def note(*args, call=getattr(owner, name), name=name, index=index, **rest):
             order.append((name.strip("_"), Path(args[index]).name))
-            return call(*args)
+            return call(*args, **rest)
 
         monkeypatch.setattr(owner, name, note)
     save_steps(tmp_path, 3)

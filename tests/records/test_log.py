@@ -1,5 +1,6 @@
 """Events: recorded once, in order, and read back whatever happened to the process in between."""
 
+import errno
 import json
 import math
 import os
@@ -119,7 +120,7 @@ def test_only_rank_0_writes(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_full_disk_leaves_no_half_event(tmp_path):
+def test_full_disk_leaves_no_half_event_and_loses_none(tmp_path):
     log = EventLog(tmp_path)
     log.append(STARTED)
     before = log.path.read_bytes()
@@ -134,11 +135,42 @@ def test_full_disk_leaves_no_half_event(tmp_path):
         def write(self, line):
             return self.file.write(line[:5])
 
-    log._file = Full(log._file)  # type: ignore[assignment]
-    with pytest.raises(OSError, match="no space left"):
+    real = log._file
+    log._file = Full(real)  # type: ignore[assignment]
+    waiting = [log.append(STARTED), log.append(STARTED)]
+    assert log.path.read_bytes() == before and log.num_waiting == 2
+    log._file = real
+    last = log.append(STARTED)
+    assert [event.seq for event in waiting] == [2, 3] and last.seq == 4
+    assert read(tmp_path)[1:] == [*waiting, last] and log.num_waiting == 0
+
+
+def test_a_disk_that_was_away_is_written_to_again(tmp_path):
+    """The handle of an unplugged drive stays dead: the file is opened anew."""
+    log = EventLog(tmp_path)
+    real = log._file
+
+    class Dead:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def seek(self, *args):
+            raise OSError(errno.ESTALE, "Stale file handle")
+
+    log._file = Dead()  # type: ignore[assignment]
+    first = log.append(STARTED)
+    assert log.num_waiting == 1
+    assert read(tmp_path) == []
+    second = log.append(STARTED)
+    assert read(tmp_path) == [first, second]
+
+
+def test_what_has_nothing_to_do_with_room_is_raised(tmp_path):
+    log = EventLog(tmp_path)
+    log.close()
+    log._file = open(log.path, "rb", buffering=0)  # noqa: SIM115
+    with pytest.raises(OSError):
         log.append(STARTED)
-    assert log.path.read_bytes() == before
-    assert log.seq == 1
 
 
 def test_one_write_an_event_and_a_flush_where_it_counts(tmp_path, monkeypatch):

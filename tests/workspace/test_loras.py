@@ -52,6 +52,10 @@ def test_an_upload_must_be_sound_and_well_named(workspace, tmp_path):
     (tmp_path / "bad").write_bytes(b"no tensors")
     with pytest.raises(FileRefused):
         keep(workspace, tmp_path / "bad", "bad.safetensors")
+    page = tmp_path / "page"
+    page.write_bytes(b"<!doctype html><html>login</html>")
+    with pytest.raises(FileRefused, match="a web page"):
+        keep(workspace, page, "page.safetensors")
     with pytest.raises(FileRefused, match=r"must end in \.safetensors"):
         keep(workspace, lora(tmp_path / "good"), "good.ckpt")
     with pytest.raises(FileRefused, match=r"\.\."):

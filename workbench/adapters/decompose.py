@@ -3,8 +3,13 @@
 Source: Liu et al. 2024, arXiv 2402.09353.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+# (W, dW, m) to the weight that a program makes of them.
+Shown = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def decomposed(weight: Tensor, product: Tensor, magnitude: Tensor) -> Tensor:
@@ -55,6 +60,36 @@ def shown_by_others(weight: Tensor, product: Tensor, magnitude: Tensor) -> Tenso
     if not _of_outputs(weight, magnitude):
         return decomposed(weight, product, magnitude)
     return magnitude * (weight + product) / lengths(weight, like=magnitude)
+
+
+def shown_by_inputs(weight: Tensor, product: Tensor, magnitude: Tensor) -> Tensor:
+    """The weight that A1111 and Forge make of the same file: they divide along the inputs.
+
+    Args:
+        weight: W, (out, in[, height, width]).
+        product: dW.
+        magnitude: m, of outputs or of inputs; they take either for one of inputs.
+    Returns:
+        m (W + dW) / |W + dW| with the length of each input's column, whatever m belongs to.
+    Source: A1111, extensions-builtin/Lora/network.py, apply_weight_decompose; LyCORIS without
+        `wd_on_output`.
+    """
+    moved = weight + product
+    axes = tuple(axis for axis in range(moved.dim()) if axis != 1)
+    return moved * (magnitude / torch.linalg.vector_norm(moved, dim=axes, keepdim=True))
+
+
+def shown_without(weight: Tensor, product: Tensor, magnitude: Tensor) -> Tensor:
+    """The weight of programs that read the low-rank matrices and drop the lengths.
+
+    Args:
+        weight: W.
+        product: dW.
+        magnitude: m, not used.
+    Returns:
+        W + dW, in the weight's shape.
+    """
+    return weight + product
 
 
 def lengths(weight: Tensor, *, like: Tensor) -> Tensor:

@@ -9,10 +9,11 @@ from torch import nn
 from workbench.adapters.attached import AttachedAdapter, AttachedNetwork
 from workbench.adapters.decompose import of_outputs
 from workbench.adapters.files import Format, LoraFile, listed, read, resolve
+from workbench.adapters.folders import is_adapter_folder
 from workbench.adapters.full import AttachedFull, attach_folder
 from workbench.adapters.kohya import HASHES, NameOf, write_hashed, write_layers
 from workbench.adapters.layers import Layer, factors
-from workbench.adapters.naming import is_sdxl, kohya_name, place
+from workbench.adapters.naming import is_original, is_sdxl, kohya_name, place
 from workbench.adapters.peft_format import PACKED, to_peft
 from workbench.store import FileRefused
 
@@ -49,7 +50,7 @@ def attach_file(
     """Put a trained adapter on a model.
 
     Args:
-        path: a LoRA file, or the folder that a full fine-tune left.
+        path: a LoRA file, PEFT's or diffusers' folder of one, or what a full fine-tune left.
         parts: part to model, without an adapter.
         name_of: (part, path) to a layer's name in kohya's format.
     Returns:
@@ -58,7 +59,7 @@ def attach_file(
         FileRefused: the file is unsound or does not fit, or peft has no such layers; the model is
             as it was.
     """
-    if Path(path).is_dir():
+    if Path(path).is_dir() and not is_adapter_folder(path):
         return attach_folder(Path(path), parts)
     layers = resolve(read(path), parts, name_of=name_of)
     strange = [
@@ -144,10 +145,10 @@ def write_as(
 
 def _guessed(file: LoraFile) -> dict[tuple[str, str], Layer]:
     """Part and path of each layer by the names alone."""
-    if any(is_sdxl(name) for name in file.layers):
+    if strange := [name for name in file.layers if is_sdxl(name) or is_original(name)]:
         raise FileRefused(
-            f"{file.path}: the two formats name SDXL's layers differently; "
-            "name the base model to look them up in"
+            f"{file.path}: the two formats name such layers differently ({strange[0]}); "
+            "name the base model (--base) to look them up in"
         )
     try:
         return {

@@ -98,7 +98,10 @@ def altered_layers(path: str | Path) -> tuple[str, ...]:
     """
     recorded = read_header(path)[0].get(HASHES)
     if recorded is None:
-        raise FileRefused(f"{path}: no recorded hashes ({HASHES}), so nothing to check against")
+        raise FileRefused(
+            f"{path}: no recorded hashes ({HASHES}), so nothing to check against: another "
+            "program wrote it; `workbench inspect` and `workbench compare` read it"
+        )
     before = dict(json.loads(recorded))
     now = layer_hashes(load_tensors(path))
     return tuple(n for n in sorted(before | now) if before.get(n) != now.get(n))

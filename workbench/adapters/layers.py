@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from workbench.adapters.decompose import decomposed, shown_by_others
+from workbench.adapters.decompose import Shown, decomposed, shown_by_others
 from workbench.adapters.lowrank import LowRank
 from workbench.adapters.products import Hadamard, Kronecker
 
@@ -20,7 +21,9 @@ __all__ = [
     "adaptable",
     "copied",
     "factors",
+    "inputs_of",
     "relative_error",
+    "rows_of",
     "shown_elsewhere",
     "squared_norm",
     "tensors",
@@ -67,6 +70,48 @@ def copied(layer: Layer, device: str = "cpu") -> Layer:
     """
     own = factors(layer) | ({} if layer.magnitude is None else {"magnitude": layer.magnitude})
     return replace(layer, **{name: t.detach().to(device, copy=True) for name, t in own.items()})
+
+
+def inputs_of(layer: Layer) -> int | None:
+    """How many inputs a layer has.
+
+    Args:
+        layer: any.
+    Returns:
+        Their number, that of channels for a convolution; None where it needs the module to tell.
+    """
+    if isinstance(layer, LowRank):
+        return layer.down.shape[1]
+    return layer.w1_b.shape[1] if isinstance(layer, Hadamard) else None
+
+
+def rows_of(layer: Layer, count: int) -> list[Layer]:
+    """Split a layer whose weight is several in one, row below row.
+
+    Args:
+        layer: of a linear module.
+        count: how many equal parts.
+    Returns:
+        A layer for each.
+    Raises:
+        ValueError: the rows do not divide, or the method does not let them.
+    """
+    lengths = layer.magnitude
+    if isinstance(layer, Kronecker) or (lengths is not None and lengths.shape[0] == 1):
+        what = "LoKr" if isinstance(layer, Kronecker) else "DoRA of inputs"
+        raise ValueError(
+            f"a {what} of {count} joined modules, which cannot be split among them; make a plain "
+            "LoRA of it with the program that trained it"
+        )
+    rows = layer.up.shape[0] if isinstance(layer, LowRank) else layer.w1_a.shape[0]
+    if rows % count or (isinstance(layer, Hadamard) and layer.t1 is not None):
+        raise ValueError(f"its {rows} rows cannot be split among {count} modules")
+    fields = ("up",) if isinstance(layer, LowRank) else ("w1_a", "w2_a")
+    split = {field: getattr(layer, field).chunk(count) for field in fields}
+    if lengths is not None:
+        split["magnitude"] = lengths.reshape(rows, -1).chunk(count)
+    parts = ({field: pieces[i] for field, pieces in split.items()} for i in range(count))
+    return [replace(layer, **own) for own in parts]
 
 
 def adaptable(part: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -127,15 +172,21 @@ def relative_error(
 
 
 def shown_elsewhere(
-    layers: Mapping[str, Layer], *, weights: Mapping[str, Tensor]
+    layers: Mapping[str, Layer],
+    *,
+    weights: Mapping[str, Tensor],
+    shown: Shown = shown_by_others,
+    of: Literal["change", "weight"] = "change",
 ) -> dict[str, float]:
-    """How far programs that divide by |W| are off, as ComfyUI does, for each layer of a DoRA.
+    """How far a program is off that makes another weight of a DoRA, layer by layer.
 
     Args:
         layers: name to layer.
         weights: name to the base's weight.
+        shown: the program's formula; ComfyUI's, which divides by |W|.
+        of: what the difference is a share of.
     Returns:
-        Name to |W there - W'| / |W' - W|; layers without DoRA's lengths are left out.
+        Name to |W there - W'|, over |W' - W| or |W'|; layers without DoRA's lengths are left out.
     """
     found = {}
     for name, layer in layers.items():
@@ -145,6 +196,7 @@ def shown_elsewhere(
         weight = weights[name].detach().to(product)
         product, length = product.reshape(weight.shape), layer.magnitude.to(product)
         ours = decomposed(weight, product, length)
-        off = (shown_by_others(weight, product, length) - ours).norm()
-        found[name] = float(off / (ours - weight).norm().clamp(min=1e-30))
+        off = (shown(weight, product, length) - ours).norm()
+        whole = ours if of == "weight" else ours - weight
+        found[name] = float(off / whole.norm().clamp(min=1e-30))
     return found

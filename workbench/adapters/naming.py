@@ -19,6 +19,7 @@ _FIRST = {
     False: re.compile(r"(down|up)_blocks\.|mid_block\.|conv_(in|out)|(time|add)_embedding\."),
     True: re.compile(r"text_model\.|text_projection"),
 }
+_ORIGINAL = re.compile(r"(^|[._])((input|output)_blocks|middle_block|time_embed|label_emb)[._]\d")
 _SDXL = re.compile(
     r"lora_unet_(input_blocks|middle_block|output_blocks)|lora_te2_|text_encoder_2\.|"
     r".*transformer_blocks[._][1-9]"
@@ -57,6 +58,17 @@ def is_sdxl(name: str) -> bool:
         True for Stability's block names, a second text encoder, or deep transformers.
     """
     return _SDXL.match(name) is not None
+
+
+def is_original(name: str) -> bool:
+    """Whether a layer is named as in the code that its model was first written in.
+
+    Args:
+        name: of a layer, in any format.
+    Returns:
+        True for Stability's block names, as ComfyUI's own format has them.
+    """
+    return _ORIGINAL.search(name) is not None
 
 
 def place(name: str) -> tuple[str, str]:

@@ -1,57 +1,54 @@
 """Tensors of an adapter file -> layers, in the spellings of kohya, LyCORIS, PEFT and others."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from workbench.adapters.layers import Hadamard, Kronecker, Layer, LowRank
 
+_NAMED = r"(?:\.default(?:_\d+)?)?"  # PEFT's name of the adapter
 _TENSOR = re.compile(
-    r"(?P<layer>.+?)\.(?:"
-    r"(?P<down>lora_down|lora_A(?:\.default)?|lora\.down|lora_linear_layer\.down)\.weight|"
-    r"(?P<up>lora_up|lora_B(?:\.default)?|lora\.up|lora_linear_layer\.up)\.weight|"
-    r"(?P<mid>lora_mid)\.weight|"
-    r"(?P<magnitude>dora_scale|lora_magnitude_vector(?:\.default)?(?:\.weight)?)|"
-    r"(?P<hada>hada_(?:w[12]_[ab]|t[12]))(?:\.default)?|"
-    r"(?P<lokr>lokr_(?:w[12](?:_[ab])?|t2))(?:\.default)?|"
-    r"(?P<alpha>alpha))"
+    r"(?P<layer>.+?)(?:"
+    rf"(?P<down>(?:\.(?:lora_down|lora_A{_NAMED}|lora\.down|lora_linear_layer\.down|lora_layer\.down)"
+    r"|_lora\.down)(?:\.weight)?)|"
+    rf"(?P<up>(?:\.(?:lora_up|lora_B{_NAMED}|lora\.up|lora_linear_layer\.up|lora_layer\.up)"
+    r"|_lora\.up)(?:\.weight)?)|"
+    r"(?P<mid>\.lora_mid\.weight)|"
+    rf"(?P<magnitude>\.(?:dora_scale|lora_magnitude_vector{_NAMED}(?:\.weight)?))|"
+    rf"\.(?P<hada>hada_(?:w[12]_[ab]|t[12])){_NAMED}|"
+    rf"\.(?P<lokr>lokr_(?:w[12](?:_[ab])?|t2)){_NAMED}|"
+    r"(?P<alpha>(?:_lora)?\.alpha)|"
+    r"(?P<scalar>\.scalar))"
 )
-# Tensors of other methods; loaded without them, the rest would be a wrong LoRA, or none.
-_OTHER_METHODS = {
-    "oft_": "OFT",
-    "bundle_emb": "a textual inversion inside the LoRA",
-    "w_norm": "trained normalisation layers",
-    "b_norm": "trained normalisation layers",
-    "diff": "full differences of weights",
-}
+# The factor that LyCORIS multiplies its `scalar` into when it saves.
+_FIRST = ("up", "hada_w1_a", "lokr_w1", "lokr_w1_a")
 
 
-def other_method(names: Iterable[str]) -> tuple[str, str] | None:
-    """Whether tensors belong to a method that is not read.
+class Parsed(NamedTuple):
+    """The layers of a file.
 
-    Args:
-        names: of all tensors in a file.
-    Returns:
-        The method and one of its tensors, or None.
+    Attributes:
+        layers: name to layer.
+        own_alpha: names of those that have a tensor for alpha.
+        wrong: a line for everything that is no whole layer.
     """
-    for name in names:
-        for mark, method in _OTHER_METHODS.items():
-            if f".{mark}" in name or name.startswith(mark):
-                return method, name
-    return None
+
+    layers: dict[str, Layer]
+    own_alpha: set[str]
+    wrong: list[str]
 
 
-def layers_of(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Layer], list[str]]:
+def layers_of(tensors: Mapping[str, Tensor]) -> Parsed:
     """Group tensors into layers.
 
     Args:
         tensors: name to tensor, of a whole file.
     Returns:
-        Name to layer, and a line for everything that is no whole layer. A missing alpha is the
-        rank; a LoCon's Tucker core is multiplied into `down`.
+        The layers. A missing alpha is the rank; a LoCon's Tucker core is multiplied into `down`,
+        LyCORIS' `scalar` into the first factor.
     """
     pieces: dict[str, dict[str, Tensor]] = {}
     wrong: list[str] = []
@@ -61,25 +58,45 @@ def layers_of(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Layer], list[str
             wrong.append(f"{name}: no tensor of a LoRA")
             continue
         ((role, text),) = ((r, t) for r, t in match.groupdict().items() if t and r != "layer")
-        if text.startswith("lora_magnitude_vector"):  # (out,) or (1, out, 1, 1)
+        if "lora_magnitude_vector" in text:  # (out,) or (1, out, 1, 1)
             tensor = tensor.reshape(-1, 1)
-        pieces.setdefault(match["layer"], {})[text if role in ("hada", "lokr") else role] = tensor
-    layers = {}
+        piece = pieces.setdefault(match["layer"], {})
+        role = text if role in ("hada", "lokr") else role
+        if role in piece:
+            wrong.append(f"{name}: a second {role} of one layer")
+        piece[role] = tensor
+    layers: dict[str, Layer] = {}
+    own_alpha = {name for name, piece in pieces.items() if "alpha" in piece}
     for name, piece in pieces.items():
         try:
             layers[name] = _layer(piece)
         except ValueError as error:
             wrong.append(f"{name}: {error}")
-    return layers, wrong
+    return Parsed(layers, own_alpha, wrong)
 
 
 def _layer(piece: dict[str, Tensor]) -> Layer:
     alpha, magnitude = _alpha(piece.pop("alpha", None)), piece.pop("magnitude", None)
+    if (scalar := piece.pop("scalar", None)) is not None:
+        _multiply(piece, scalar)
+    if empty := sorted(role for role, tensor in piece.items() if tensor.numel() == 0):
+        raise ValueError(
+            f"rank 0: {empty[0]} is {list(piece[empty[0]].shape)}; the layer was resized to "
+            "nothing, and programs divide by its rank: resize the file again, at rank 1 or more"
+        )
     kinds = {role.partition("_")[0] if "_" in role else "lora" for role in piece}
     if len(kinds) != 1:
         raise ValueError(f"tensors of several methods, or none: {', '.join(sorted(piece)) or '-'}")
     build: Callable[..., Layer] = _BUILDERS[kinds.pop()]
     return build(piece, alpha, magnitude)
+
+
+def _multiply(piece: dict[str, Tensor], scalar: Tensor) -> None:
+    """LyCORIS' `use_scalar`: files of before version 3 hold the factor apart."""
+    first = next((role for role in _FIRST if role in piece), None)
+    if first is None or scalar.numel() != 1:
+        raise ValueError(f"scalar {list(scalar.shape)} must be one number beside a layer")
+    piece[first] = piece[first].float() * scalar.float().reshape(())
 
 
 def _alpha(alpha: Tensor | None) -> float | None:

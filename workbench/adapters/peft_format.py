@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from torch import Tensor
 from workbench.adapters.decompose import of_outputs
 from workbench.adapters.layers import Kronecker, Layer, LowRank, factors
 from workbench.adapters.naming import is_encoder
+from workbench.adapters.spelling import dotted
 from workbench.store import FileRefused, read_json
 
-PARTS = ("unet", "transformer", "prior", "text_encoder", "text_encoder_2")
 PACKED = "lora_adapter_metadata"
 _KERNELS = (1, 4, 9, 16, 25, 49)
 Configs = Mapping[str, Mapping[str, Any]]  # part to PEFT configuration; "" is for all parts
@@ -46,28 +47,42 @@ def read_configs(path: Path, metadata: Mapping[str, str]) -> Configs:
     return configs
 
 
-def with_parts(layers: Mapping[str, Layer], configs: Configs, *, path: Path) -> dict[str, Layer]:
+def with_parts(
+    layers: Mapping[str, Layer],
+    configs: Configs,
+    *,
+    path: Path,
+    own_alpha: AbstractSet[str] = frozenset(),
+) -> dict[str, Layer]:
     """Put the part in front of each name, and the configuration's alpha in each layer.
 
     Args:
-        layers: "unet.<path>", "base_model.model.<path>" or "<path>" to layer.
+        layers: name to layer, in any of the dotted spellings.
         configs: what `read_configs` returned.
         path: the weights, for errors.
+        own_alpha: names of layers whose alpha stands beside them.
     Returns:
         "<part>.<path>" to layer with alpha in kohya's meaning.
     Raises:
-        FileRefused: a DoRA by its configuration, and no magnitudes.
+        FileRefused: a DoRA by its configuration, and no magnitudes; two layers of one name, or
+            two alphas of one layer.
     """
     renamed: dict[str, Layer] = {}
     for name, layer in layers.items():
-        full = name.removeprefix("base_model.model.")
-        if full.partition(".")[0] not in {*PARTS, *configs} - {""}:
-            full = f"unet.{full}"
+        full = dotted(name)
         part, _, module = full.partition(".")
         config = configs.get(part, configs.get("", {}))
         if config.get("use_dora") and layer.magnitude is None:
             raise FileRefused(f"{path}: a DoRA, but {name} has no lora_magnitude_vector")
-        renamed[full] = _scaled(layer, config, module)
+        if full in renamed:
+            raise FileRefused(f"{path}: {full} is there twice, in two spellings ({name})")
+        scaled = _scaled(layer, config, module)
+        if name in own_alpha and not math.isclose(scaled.scale, layer.scale, rel_tol=1e-5):
+            raise FileRefused(
+                f"{path}: {name} has two scales: {layer.scale:g} by its alpha tensor, and "
+                f"{scaled.scale:g} by the configuration; remove the one that is wrong"
+            )
+        renamed[full] = scaled
     return renamed
 
 

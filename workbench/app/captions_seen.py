@@ -14,10 +14,9 @@ from workbench.data.captions import simulate, split_tags
 from workbench.recipe import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from workbench.data.dataset import Dataset
     from workbench.models.base import BaseSettings
+    from workbench.models.family import CaptionTokens
 
 NUM_SHOWN, NUM_DRAWS = 8, 200
 # What is changed most; the others are folded away.
@@ -126,8 +125,9 @@ def counted(recipe: Recipe, dataset: "Dataset", index: int) -> str:
         HTML; a remark where the base's tokenizer is not known.
     """
     base: Any = recipe.base  # frozen, so it can be a key
-    count, limit, how = token_counter(base)
-    number = count(dataset.plain_caption(index))
+    tokens, how = caption_reader(base, recipe.data.captions.max_tokens)
+    caption = dataset.plain_caption(index)
+    number, limit = tokens.count_tokens(caption), tokens.max_tokens
     if limit is None:
         said = text("captions_tokens_free", number=number) + (f" {how}" if how else "")
         return f'<div class="tokens good"><span>{html.escape(said)}</span></div>'
@@ -136,34 +136,41 @@ def counted(recipe: Recipe, dataset: "Dataset", index: int) -> str:
     cut = f" {text('captions_tokens_cut', count=number - limit)}" * (number > limit)
     return (
         f'<div class="tokens {tone}"><div class="meter"><i style="width:{100 * share:.0f}%"></i>'
-        f"</div><span>{html.escape(said + cut)}</span></div>"
+        f"</div><span>{html.escape(said + cut)}</span></div>{_broken(tokens, caption)}"
     )
 
 
+def _broken(tokens: "CaptionTokens", caption: str) -> str:
+    """A caption with marks where one window ends; nothing for a caption of a single one."""
+    windows = tokens.windows(caption)
+    if len(windows) == 1:
+        return ""
+    cut = tokens.max_tokens is not None and tokens.count_tokens(caption) > tokens.max_tokens
+    parts = [html.escape(part) for part in windows]
+    if cut:
+        parts[-1] = f'<del title="{html.escape(text("captions_unread"))}">{parts[-1]}</del>'
+    mark = f'<b class="break" title="{html.escape(text("captions_break"))}">|</b>'
+    return f'<p class="windows">{mark.join(parts)}</p>'
+
+
 @functools.lru_cache(maxsize=4)
-def token_counter(base: "BaseSettings") -> "tuple[Callable[[str], int], int | None, str]":
+def caption_reader(base: "BaseSettings", max_tokens: int) -> "tuple[CaptionTokens, str]":
     """Find what cuts captions into tokens for a base model; nothing is downloaded for it.
 
     Args:
         base: the base model.
+        max_tokens: `data.captions.max_tokens`.
     Returns:
-        A function from a text to its tokens, how many are read at most (None: all), and a remark
-        where another base's stands in.
+        What cuts them, and a remark where CLIP's tokenizer stands in for an unknown one.
     """
-    from pathlib import Path
+    from workbench.models.clip import ClipTokens, clip_tokenizer
+    from workbench.models.loading import caption_tokens
 
-    from workbench.models import loading as models
-    from workbench.models.clip import MAX_TOKENS, clip_tokenizer, counter
-    from workbench.models.source import REPOSITORY
-
-    remote = REPOSITORY.fullmatch(base.path) and not Path(base.path).expanduser().exists()
-    how = ""
     with loading():
-        if not remote:
-            try:
-                source = models.locate(base)
-                family = models.module(source.family)
-                return family.tokens(source), family.describe(source, base).max_tokens, ""
-            except MISTAKES:
-                how = text("captions_tokens_guess")
-        return counter(clip_tokenizer()), MAX_TOKENS, how
+        try:
+            tokens = caption_tokens(base, max_tokens)
+        except MISTAKES:
+            tokens = None
+        if tokens is not None:
+            return tokens, ""
+        return ClipTokens(clip_tokenizer(), max_tokens), text("captions_tokens_guess")

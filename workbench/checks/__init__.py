@@ -16,6 +16,7 @@ from workbench.checks import (
     losses,
     machine,
     optimizers,
+    readers,
     sampling,
     subsets,
 )
@@ -24,7 +25,7 @@ from workbench.checks.rules import RULES, SEVERITIES, Facts, Rule, settings_path
 from workbench.checks.table import markdown
 
 TOPICS = (
-    *(bases, optimizers, adapters, length, images, captions, subsets),
+    *(bases, optimizers, adapters, readers, length, images, captions, subsets),
     *(diffusion, losses, machine, sampling),
 )
 

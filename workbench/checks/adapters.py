@@ -1,7 +1,29 @@
 """Adapters: rank, alpha, what learns."""
 
+from workbench.adapters.files import require_adapter
 from workbench.checks.rules import Facts, Found, applies, rule
 from workbench.recipe import Recipe
+from workbench.store import FileRefused
+
+
+@rule(
+    "refuse",
+    "adapter.start_from",
+    reason="{refused}",
+    fix="choose another adapter.start_from, or mend what it names",
+    source="the file's own header; no weight is read for it",
+    allowable=False,
+)
+def start_unusable(recipe: Recipe, facts: Facts) -> Found:
+    """A start_from that is not there, is no LoRA, or of a method that is not read."""
+    start = None if recipe.adapter.kind == "full" else recipe.adapter.start_from
+    if start is None:
+        return None
+    try:
+        require_adapter(start)
+    except FileRefused as error:
+        return applies(True, refused=error)
+    return None
 
 
 @rule(
@@ -207,25 +229,28 @@ def dora_bfloat16(recipe: Recipe, facts: Facts) -> Found:
     "adapter.dora",
     reason="diffusers drops a DoRA's lengths from kohya files with only a warning, and ComfyUI is "
     "some percent off",
-    fix="workbench verify says how far; workbench convert --to peft, or --rank for a plain LoRA",
+    fix="set used_in to the programs that will read it; workbench verify says how far they are "
+    "off, and workbench convert --rank writes a plain LoRA",
     source="docs/adapters.md",
 )
 def dora_readers(recipe: Recipe, facts: Facts) -> Found:
-    """DoRA, whose files not every program reads right."""
-    return applies(recipe.adapter.kind == "lora" and recipe.adapter.dora)
+    """DoRA, whose files not every program reads right, and no used_in."""
+    lone = recipe.adapter.kind == "lora" and recipe.adapter.dora and not recipe.used_in
+    return applies(lone)
 
 
 @rule(
     "note",
     "adapter.kind",
     reason="diffusers' pipelines do not read the files of {kind}",
-    fix="workbench convert --rank makes a plain LoRA of it",
+    fix="set used_in to the programs that will read it; workbench convert --rank makes a plain "
+    "LoRA of it",
     source="docs/adapters.md",
 )
 def lycoris_readers(recipe: Recipe, facts: Facts) -> Found:
-    """LoHa or LoKr, whose files not every program reads."""
+    """LoHa or LoKr, whose files not every program reads, and no used_in."""
     kind = recipe.adapter.kind
-    return applies(kind in ("loha", "lokr"), kind=kind)
+    return applies(kind in ("loha", "lokr") and not recipe.used_in, kind=kind)
 
 
 @rule(

@@ -7,7 +7,6 @@ from pathlib import Path
 from workbench import store
 from workbench.models import loading
 from workbench.models.base import BaseSettings
-from workbench.models.clip import MAX_TOKENS as CLIP_TOKENS
 from workbench.models.source import Source, is_remote
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
@@ -30,7 +29,6 @@ class Base:
         is_critters: it is the small one that ships with the package.
         prediction: "epsilon", "v_prediction" or "flow"; None while unknown.
         zero_terminal_snr: its last timestep is noise alone.
-        max_tokens: most tokens of a caption that it reads; None without a limit.
         latent_px: pixels to a latent's side.
         side_multiple_px: both sides of a picture must be multiples of it.
         refused: why it cannot be trained as it is; "" where it can, or lies on the Hub.
@@ -42,7 +40,6 @@ class Base:
     is_critters: bool = False
     prediction: str | None = None
     zero_terminal_snr: bool = False
-    max_tokens: int | None = CLIP_TOKENS
     latent_px: int = 8
     side_multiple_px: int = 8
     refused: str = ""
@@ -78,7 +75,6 @@ def look(settings: BaseSettings) -> Base:
         critters,
         said.prediction,
         said.zero_terminal_snr,
-        said.max_tokens,
         said.latent_px,
         said.side_multiple_px,
         few_steps=_few_steps(settings.path, *_titles(source)),

@@ -7,6 +7,8 @@ from workbench.data.captions import is_fixed
 from workbench.data.priors import class_word
 from workbench.data.subsets import WORLD
 from workbench.data.tags import prose_share
+from workbench.models.clip import WINDOW
+from workbench.models.loading import caption_tokens
 from workbench.recipe import Recipe
 
 _SIDES = re.compile(r"\b(left|right|asymmetric\w*|heterochromia|text|logo|letters?)\b", re.I)
@@ -145,19 +147,61 @@ def nothing_to_shuffle(recipe: Recipe, facts: Facts) -> Found:
 
 @rule(
     "warn",
-    "data.captions",
-    reason="{count} captions have more than {limit} words; the text encoder reads {limit} tokens "
-    "and never sees the rest",
-    fix="shorten them, the important words first",
-    source="the base's own limit; CLIP's is 75 beside the start and the end",
+    "data.captions.max_tokens",
+    reason="{count} captions have more than {limit} tokens, the longest ({name}) {tokens}; the "
+    "text encoder never sees the rest",
+    fix="set data.captions.max_tokens={fits}, or shorten them, the important words first",
+    source="CLIP reads 75 tokens beside start and end; sd-scripts and web UIs join windows of 75",
 )
 def captions_cut(recipe: Recipe, facts: Facts) -> Found:
-    """Captions longer than the text encoder reads."""
-    limit = facts.base.max_tokens  # in tokens; a word has at least one
-    if limit is None:
+    """Captions cut where more windows of the text encoder would read on."""
+    return _cut(recipe, facts, more=True)
+
+
+@rule(
+    "warn",
+    "data.captions",
+    reason="{count} captions have more than {limit} tokens, the longest ({name}) {tokens}; this "
+    "is all that the text encoder can read",
+    fix="shorten them, the important words first",
+    source="225 tokens with CLIP, the limit of its own with another text encoder",
+)
+def captions_over(recipe: Recipe, facts: Facts) -> Found:
+    """Captions longer than the text encoder can read at all."""
+    return _cut(recipe, facts, more=False)
+
+
+def _cut(recipe: Recipe, facts: Facts, *, more: bool) -> Found:
+    """Captions that are not read whole, if more windows would help or not."""
+    found = facts.too_long(recipe, [caption for _, caption in facts.texts])
+    if found is None or more != (found.fits is not None):
         return None
-    count = sum(len(caption.split()) > limit for _, caption in facts.captions)
-    return applies(count, count=count, limit=limit)
+    name = next(name for name, caption in facts.texts if caption == found.text)
+    values = {"count": found.count, "limit": found.limit, "tokens": found.tokens}
+    return applies(True, **values, name=name, fits=found.fits)
+
+
+@rule(
+    "note",
+    "data.captions.max_tokens",
+    reason="the longest caption has {longest} tokens, so that data.captions.max_tokens={tokens} "
+    "encodes {empty} empty windows with each caption",
+    fix="set data.captions.max_tokens={fits}",
+    source="every window costs the text encoder as much as the first",
+)
+def windows_unused(recipe: Recipe, facts: Facts) -> Found:
+    """More windows than the longest caption fills."""
+    tokens = recipe.data.captions.max_tokens
+    if tokens == WINDOW or not facts.texts or facts.base.refused:
+        return None
+    reader = caption_tokens(recipe.base, tokens)
+    if reader is None or reader.max_tokens != tokens:
+        return None
+    texts = [*(caption for _, caption in facts.texts), *(recipe.sampling.prompts or ())]
+    longest = max(map(reader.count_tokens, texts))
+    fits = max(1, -(-longest // WINDOW)) * WINDOW
+    empty = (tokens - fits) // WINDOW
+    return applies(empty > 0, longest=longest, tokens=tokens, empty=empty, fits=fits)
 
 
 @rule(

@@ -12,6 +12,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from workbench.checks.base import Base
+from workbench.models.clip import MOST_TOKENS, WINDOW
+from workbench.models.loading import caption_tokens
 from workbench.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -21,6 +23,30 @@ Severity = Literal["refuse", "warn", "note"]
 SEVERITIES: tuple[Severity, ...] = ("refuse", "warn", "note")
 # What a rule found: the values that its sentences name; None where it does not apply.
 Found = dict[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """Texts that are not read whole.
+
+    Attributes:
+        count: how many.
+        tokens: of the longest.
+        limit: most tokens that are read.
+        text: the longest.
+    """
+
+    count: int
+    tokens: int
+    limit: int
+    text: str
+
+    @property
+    def fits(self) -> int | None:
+        """A `data.captions.max_tokens` that reads more of them; None where there is none."""
+        if self.limit % WINDOW or self.limit >= MOST_TOKENS:  # no CLIP, or all its windows
+            return None
+        return min(MOST_TOKENS, -(-self.tokens // WINDOW) * WINDOW)
 
 
 @dataclass(frozen=True)
@@ -75,6 +101,35 @@ class Facts:
             ):
                 counts[placement.bucket] += repeats
         return counts
+
+    @cached_property
+    def texts(self) -> Sequence[tuple[str, str]]:
+        """Name and whole caption of every picture, its trigger in front; none for a drawn world."""
+        if self.dataset is None or self.dataset.is_drawn:
+            return ()
+        records = enumerate(self.dataset.records)
+        return [(record.name, self.dataset.plain_caption(index)) for index, record in records]
+
+    def too_long(self, recipe: Recipe, texts: Sequence[str]) -> "TooLong | None":
+        """Count the texts whose end is not read.
+
+        Args:
+            recipe: names the base and the limit.
+            texts: captions or prompts.
+        Returns:
+            How many, and by how much; None where all are read whole, or no tokenizer is known.
+        """
+        # A token has one byte or more: most data sets need no tokenizer.
+        candidates = [text for text in texts if len(text.encode()) > WINDOW]
+        if not candidates or self.base.refused:
+            return None
+        tokens = caption_tokens(recipe.base, recipe.data.captions.max_tokens)
+        if tokens is None or tokens.max_tokens is None:
+            return None
+        counts = {text: tokens.count_tokens(text) for text in dict.fromkeys(candidates)}
+        longest = max(counts, key=counts.__getitem__)
+        count = sum(counts[text] > tokens.max_tokens for text in candidates)
+        return TooLong(count, counts[longest], tokens.max_tokens, longest) if count else None
 
     def total_steps(self, recipe: Recipe) -> int | None:
         """Optimizer steps of the run.

@@ -35,6 +35,23 @@ def trigger_not_sampled(recipe: Recipe, facts: Facts) -> Found:
 
 @rule(
     "warn",
+    "sampling.prompts",
+    reason="{count} sample prompts have more than {limit} tokens, the longest {tokens}; the text "
+    "encoder never sees the rest",
+    fix="shorten them, or let CLIP read up to 225 tokens: data.captions.max_tokens",
+    source="samples are read as the captions are",
+)
+def prompts_cut(recipe: Recipe, facts: Facts) -> Found:
+    """Sample prompts longer than the text encoder reads."""
+    found = facts.too_long(recipe, [*(recipe.sampling.prompts or ()), recipe.sampling.negative])
+    if found is None:
+        return None
+    values = {"count": found.count, "limit": found.limit, "tokens": found.tokens}
+    return applies(True, **values)
+
+
+@rule(
+    "warn",
     "sampling.guidance",
     reason="a guidance of {guidance:g} burns colours in whatever the LoRA does",
     fix="set sampling.guidance=7 for SD 1.x, 5 for SDXL",

@@ -11,7 +11,9 @@ from workbench.commands.terminal import byte_size, say, table
 LONG_VALUE = 100
 NOTICEABLE = 0.05  # share of the change that a plain LoRA may miss without a colour
 
-LoraPath = Annotated[Path, typer.Argument(metavar="LORA", help="a .safetensors file.")]
+LoraPath = Annotated[
+    Path, typer.Argument(metavar="LORA", help="a .safetensors file, or a folder with one.")
+]
 
 
 def inspect(
@@ -22,10 +24,15 @@ def inspect(
 ) -> None:
     """Say what a LoRA file holds: format, methods, ranks, alphas, layers, how it was trained."""
     from workbench.adapters import formats
+    from workbench.adapters.files import model_for
+    from workbench.adapters.folders import weights_files
 
     lora = formats.read(path)
-    size = byte_size(path.stat().st_size)
+    files = weights_files(path) if path.is_dir() else [path]
+    size = byte_size(sum(file.stat().st_size for file in files))
     say(f"{path}: {lora.format} format, {size}, {len(lora.layers)} layers")
+    if made := model_for(lora):
+        say(f"made for {made.what} (known by {made.by})")
     kinds = Counter(
         (_part(name), _method(x), x.rank, float(x.alpha)) for name, x in lora.layers.items()
     )
@@ -128,8 +135,11 @@ def _part(name: str) -> str:
     Kohya's names say unet of any denoiser, also where it is a transformer.
     """
     from workbench.adapters.naming import is_unet
+    from workbench.adapters.spelling import DENOISER, spelled
 
     if "." in name:
         return name.partition(".")[0]
-    part = name.split("_")[1]
-    return part if part != "unet" or is_unet(name) else "transformer"
+    part, path = spelled(name)
+    if part != DENOISER:
+        return name.split("_")[1]
+    return "unet" if is_unet(f"lora_unet_{path}") else "transformer"

@@ -1,5 +1,6 @@
 """`sample`, `compare` and `verify`: pictures, the A/B report, and the reload proof."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ from workbench.commands.terminal import Overrides, complain, say, table
 
 if TYPE_CHECKING:
     from workbench.evaluation.loading import Trained
+    from workbench.models.family import Family
 
 RunOrLora = Annotated[
     Path, typer.Argument(metavar="RUN-OR-LORA", help="a run folder, or a LoRA's .safetensors.")
@@ -48,10 +50,12 @@ def sample(
         # The first word is a setting, and the base alone draws.
         trained, settings = None, [str(trained), *(settings or [])]
     if trained is None:
-        model = models.load(BaseSettings(path=base or "critters"), device=_device())
+        chosen_base = BaseSettings(path=base or "critters")
+        max_tokens = models.tokens_for(chosen_base, prompt or ())
+        model = models.load(chosen_base, device=_device(), max_tokens=max_tokens)
         prompts, how, acting = (), SampleSettings(), nullcontext()
     else:
-        opened = open_trained(trained, base)
+        opened = open_trained(trained, base, prompts=prompt or ())
         model, prompts, how = opened.family, opened.prompts, opened.sampling
         acting = opened.adapter.strength(strength)
     how = override(how, settings or [])
@@ -59,6 +63,7 @@ def sample(
     seeds = tuple(seed or how.seeds)
     if not chosen:
         raise SettingsError('nothing to draw: give one or more --prompt "..."')
+    _say_cut(model, chosen)
     pictures = []
     with acting, StageBar() as bar:
         for picture in stream(model, how, prompts=chosen, seeds=seeds):
@@ -111,18 +116,28 @@ def verify(trained: RunOrLora, base: Base = None) -> None:
     say(f"{proof.path} is what was trained.")
 
 
-def open_trained(path: Path, base: str | None) -> "Trained":
+def open_trained(path: Path, base: str | None, *, prompts: Sequence[str] = ()) -> "Trained":
     """Load what a run or a LoRA file holds, on its base.
 
     Args:
         path: a run folder or a .safetensors file.
         base: where the base lies, if not where the run or the file says.
+        prompts: what is to be drawn; long ones are read whole.
     Returns:
         The model with its adapter on.
     """
     from workbench.evaluation import loading
 
-    return (loading.open_run if path.is_dir() else loading.open_lora)(path, base=base)
+    return loading.open_trained(path, base=base, prompts=prompts)
+
+
+def _say_cut(family: "Family", prompts: Sequence[str]) -> None:
+    """Name the prompts whose end is not read."""
+    for prompt in prompts:
+        limit, count = family.max_tokens, family.count_tokens(prompt)
+        if limit is not None and count > limit:
+            unread = family.windows(prompt)[-1]
+            say(f"{count} tokens, {limit} are read; not read: {unread!r}", style="yellow")
 
 
 def _device() -> str:

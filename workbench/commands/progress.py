@@ -16,6 +16,7 @@ from workbench.commands.terminal import (
     console,
     duration,
     is_users_mistake,
+    let_go_of_terminal,
     say,
 )
 
@@ -262,28 +263,36 @@ class EventView:
 
 
 def follow(run: "Run", view: EventView) -> int:
-    """Draw a run's events to its end; a first SIGINT or SIGTERM ends it after the present step.
+    """Draw a run's events to its end; a signal ends it after the present step, with it saved.
 
-    A second one does not wait and ends the process at once.
+    SIGTERM saves and leaves, and so does SIGHUP, the end of the terminal, unless it was ignored
+    when the process started (nohup). A second Ctrl-C alone ends the process at once, unsaved.
 
     Args:
         run: trains while its events are read.
         view: draws them.
     Returns:
-        Exit code: 0 done, 1 failed, 2 the user's mistake, 130 after SIGINT, 143 after SIGTERM.
+        Exit code: 0 done, 1 failed, 2 the user's mistake, 130 after SIGINT, 143 after SIGTERM and
+        SIGHUP.
     Raises:
         Exception: what the run failed of, if that is no mistake of the user's.
     """
     received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if received:
+        if number == signal.SIGINT in received:
             raise SystemExit(128 + number)
         received.append(number)
-        run.stop("terminated" if number == signal.SIGTERM else "stopped")
-        say("  stopping after this step (once more: at once, without saving)")
+        if number == signal.SIGINT and run.asked is None:
+            run.stop("stopped")
+            say("  stopping after this step (Ctrl-C once more: at once, without saving)")
+        elif number != signal.SIGINT:
+            if number != signal.SIGTERM:
+                let_go_of_terminal()
+            run.stop("terminated")
+            say("  saving and leaving (Ctrl-C once more: at once, without saving)")
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, stop) for number in _ending_signals()}
     try:
         for event in run.train():
             view.draw(event)
@@ -297,5 +306,13 @@ def follow(run: "Run", view: EventView) -> int:
         for number, handler in previous.items():
             signal.signal(number, handler)
     if received and view.reason != "complete":
-        return 128 + received[0]
+        hard = any(number != signal.SIGINT for number in received)
+        return 128 + (signal.SIGTERM if hard else signal.SIGINT)
     return int(view.failed)
+
+
+def _ending_signals() -> list[signal.Signals]:
+    """Signals that end a run, as far as this system has them and nobody ignores them."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last: Windows closes the console
+    known = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]

@@ -1,11 +1,13 @@
 """What commands print: lines, tables, numbers for people, and the user's mistakes in red."""
 
+import contextlib
 import os
+import sys
 import traceback
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
@@ -20,8 +22,59 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="settings to change, for example adapter.rank=8"),
 ]
 
-console = Console(quiet=not FIRST_PROCESS, highlight=False, soft_wrap=True)
-error_console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Surviving:
+    """A standard stream that may go away: a closed terminal or pipe must not end a run."""
+
+    def __init__(self, name: Literal["stdout", "stderr"]) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "rich_proxied_file":  # rich would write past this object while a bar is shown
+            return self
+        return getattr(self._stream, name)
+
+    @property
+    def _stream(self) -> Any:
+        """The stream of this moment; while rich shows a bar, the one behind its stand-in."""
+        stream = getattr(sys, self._name)
+        return getattr(stream, "rich_proxied_file", stream)
+
+    def write(self, text: str) -> int:
+        """Write; nothing where nobody can read it any more."""
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._drop()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush; likewise."""
+        try:
+            self._stream.flush()
+        except OSError:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Send what follows nowhere, also what libraries print."""
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+_STREAMS = _Surviving("stdout"), _Surviving("stderr")
+console = Console(
+    file=cast(IO[str], _STREAMS[0]), quiet=not FIRST_PROCESS, highlight=False, soft_wrap=True
+)
+error_console = Console(file=cast(IO[str], _STREAMS[1]), highlight=False, soft_wrap=True)
+
+
+def let_go_of_terminal() -> None:
+    """Print nothing more to a terminal that is closed; files and pipes are written on."""
+    for stream in _STREAMS:
+        if stream.isatty():
+            stream._drop()
 
 
 def duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ import random
 import re
 from collections import Counter
 from dataclasses import dataclass
+from typing import Literal
 
 from workbench.settings import Settings, setting
 
@@ -70,6 +71,12 @@ class CaptionSettings(Settings):
     wildcards: bool = setting(
         False,
         help="draw one of `{red|blue}`, and one of a caption's lines; `{{red}}` stays `{red}`",
+    )
+    max_tokens: Literal[75, 150, 225] = setting(
+        75,
+        unit="tokens",
+        help="most tokens of a caption that CLIP reads: windows of 75, encoded one by one and "
+        "joined; all captions get as many, and each costs the encoder as much as the first",
     )
     variants: int | None = setting(
         None,

@@ -38,6 +38,7 @@ class Card:
         timestep: of the noise in thousandths of the way to it, 0 to 999.
         noise: share of noise in the noised latents' standard deviation, 0 to 1.
         weight: how much its loss counts.
+        windows: the caption in the parts that are encoded by themselves; see `CaptionTokens`.
         tokens: of the caption.
         max_tokens: beyond so many nothing is read; None without a limit.
         masked: share of the picture that is learnt; None where all of it is.
@@ -53,6 +54,7 @@ class Card:
     timestep: int
     noise: float
     weight: float
+    windows: tuple[str, ...]
     tokens: int
     max_tokens: int | None = None
     masked: float | None = None
@@ -128,6 +130,7 @@ def _cards(trainer: "Trainer", preview: Preview) -> Iterator[Card]:
             timestep=int(place * THOUSAND),
             noise=(1 / (1 + snr)) ** 0.5,
             weight=weight,
+            windows=tuple(trainer.family.windows(caption)),
             tokens=trainer.family.count_tokens(caption),
             max_tokens=trainer.family.max_tokens,
             masked=masked,

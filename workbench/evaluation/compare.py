@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from workbench import store
-from workbench.evaluation.loading import Trained, Wanted, from_run, open_lora, open_run
+from workbench.evaluation.loading import Trained, Wanted, from_run, is_run, open_trained
 from workbench.evaluation.results import Comparison, Pair, Strip
 from workbench.records.events import Sampled, Saved
 from workbench.records.log import read
@@ -58,9 +58,8 @@ def compare(
     started = time.monotonic()
     settings = settings or CompareSettings()
     if isinstance(source, str | Path):
-        is_run = Path(source).is_dir()
-        trained = (open_run if is_run else open_lora)(source, base=base)
-        drawn = drawn_pictures(Path(source)) if is_run else {}
+        trained = open_trained(source, base=base, prompts=settings.prompts)
+        drawn = drawn_pictures(Path(source)) if is_run(source) else {}
         return _compare(trained, settings, drawn, started)
     if isinstance(source, Trained):
         return _compare(source, settings, {}, started)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.adapters import formats
 from workbench.adapters.reduce import reduce
-from workbench.evaluation.loading import Trained, open_lora, open_run
+from workbench.evaluation.loading import Trained, open_trained
 from workbench.records.sampling import draw
 
 
@@ -28,7 +28,7 @@ def spectra(source: str | Path, *, base: str | None = None) -> dict[str, tuple[T
         FileRefused: nothing to load there.
         SettingsError: no base is known.
     """
-    trained = _open(source, base)
+    trained = open_trained(source, base=base)
     changes = dict(trained.adapter.delta())
     trained.adapter.detach()
     return {
@@ -58,7 +58,7 @@ def at_ranks(
         FileRefused: nothing to load there.
         SettingsError: no base is known.
     """
-    trained = _open(source, base)
+    trained = open_trained(source, base=base)
     family, found = trained.family, {}
     job = (trained.prompts[0] if prompt is None else prompt, seed)
     trained.adapter.detach()
@@ -74,10 +74,6 @@ def at_ranks(
             found[rank] = next(draw(family, trained.sampling, [job])).image
             adapter.detach()
     return found
-
-
-def _open(source: str | Path, base: str | None) -> Trained:
-    return (open_run if Path(source).is_dir() else open_lora)(source, base=base)
 
 
 def _values(weight: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """A trained model brought back: from a run in progress, a run folder, or a LoRA file alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -8,8 +9,10 @@ import torch
 
 from workbench import seeds, settings, store
 from workbench.adapters import Full, formats
+from workbench.adapters.folders import is_adapter_folder, weights_files
 from workbench.models import loading as models
 from workbench.models.base import BaseSettings
+from workbench.models.clip import WINDOW
 from workbench.recipe import Recipe
 from workbench.records import checkpoint
 from workbench.records.fixed import FixedInputs
@@ -82,7 +85,11 @@ def from_run(run: "Run") -> Trained:
 
 
 def open_run(
-    folder: str | Path, *, base: str | None = None, weights: Literal["file", "checkpoint"] = "file"
+    folder: str | Path,
+    *,
+    base: str | None = None,
+    weights: Literal["file", "checkpoint"] = "file",
+    prompts: Sequence[str] = (),
 ) -> Trained:
     """Load the base of a finished run, and what it learned.
 
@@ -90,6 +97,7 @@ def open_run(
         folder: the run folder.
         base: where the base lies now, if not where it was.
         weights: those of the final file, or those of the newest checkpoint.
+        prompts: what is to be drawn beside the run's own; long ones are read whole.
     Returns:
         The model.
     Raises:
@@ -99,7 +107,7 @@ def open_run(
     folder = Path(folder)
     recipe = _at(Recipe.load(folder / "recipe.toml"), base)
     path = _final_file(folder, recipe)
-    family = _load(recipe.base)
+    family = _load(recipe.base, prompts, at_least=recipe.data.captions.max_tokens)
     attach = _from_checkpoint if weights == "checkpoint" else _from_file
     fixed = _fixed(family, wanted(recipe))
     if isinstance(recipe.adapter, Full) and not recipe.adapter.keep_start:
@@ -109,12 +117,43 @@ def open_run(
     return _trained(family, adapter, fixed, path=path, recipe=recipe)
 
 
-def open_lora(path: str | Path, *, base: str | None = None) -> Trained:
+def open_trained(
+    source: str | Path, *, base: str | None = None, prompts: Sequence[str] = ()
+) -> Trained:
+    """Load what a run or a LoRA holds, on its base.
+
+    Args:
+        source: a run folder, a LoRA file, or a folder of PEFT or diffusers that holds one.
+        base: where the base lies, if not where the run or the file says.
+        prompts: what is to be drawn beside the run's own; long ones are read whole.
+    Returns:
+        The model with its adapter on.
+    Raises:
+        FileRefused: nothing to load there.
+        SettingsError: no base is known.
+    """
+    opening = open_run if is_run(source) else open_lora
+    return opening(source, base=base, prompts=prompts)
+
+
+def is_run(source: str | Path) -> bool:
+    """Whether a path is a run folder.
+
+    Args:
+        source: a run folder, a LoRA file, or a folder that holds one.
+    Returns:
+        False for files and for what PEFT and diffusers save.
+    """
+    return Path(source).is_dir() and not is_adapter_folder(source)
+
+
+def open_lora(path: str | Path, *, base: str | None = None, prompts: Sequence[str] = ()) -> Trained:
     """Load a LoRA file on its base.
 
     Args:
-        path: a .safetensors file.
+        path: a .safetensors file, or a folder of PEFT or diffusers that holds one.
         base: where the base lies; by default what the file says, if this package wrote it.
+        prompts: what is to be drawn beside the run's own; long ones are read whole.
     Returns:
         The model.
     Raises:
@@ -130,7 +169,8 @@ def open_lora(path: str | Path, *, base: str | None = None) -> Trained:
     if recipe is not None:
         recipe = _at(recipe, base)
     chosen = recipe.base if recipe else BaseSettings(path=str(base))
-    family = _load(chosen)
+    trained_with = recipe.data.captions.max_tokens if recipe else WINDOW
+    family = _load(chosen, prompts, at_least=trained_with)
     fixed = _fixed(family, Wanted() if recipe is None else wanted(recipe))
     adapter = formats.attach_file(path, family.parts, name_of=family.file_name)
     if recipe is None:
@@ -142,13 +182,14 @@ def recorded_recipe(path: str | Path) -> Recipe | None:
     """Read the recipe that a LoRA file of ours carries.
 
     Args:
-        path: a .safetensors file.
+        path: a .safetensors file, or a folder of PEFT or diffusers that holds one.
     Returns:
         The recipe; None where there is none, or one that this version does not understand.
     Raises:
         FileRefused: the file is unsound.
     """
-    text = store.read_header(path)[0].get(RECIPE)
+    files = weights_files(Path(path)) if Path(path).is_dir() else [Path(path)]
+    text = store.read_header(files[0])[0].get(RECIPE)
     if text is None:
         return None
     try:
@@ -200,9 +241,10 @@ def _fixed(family: "Family", asked: Wanted) -> FixedInputs:
     return FixedInputs.freeze(family, asked.prompts, sampling=asked.sampling)
 
 
-def _load(base: BaseSettings) -> "Family":
+def _load(base: BaseSettings, prompts: Sequence[str], *, at_least: int) -> "Family":
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return models.load(base, device=device)
+    max_tokens = models.tokens_for(base, prompts, at_least=at_least)
+    return models.load(base, device=device, max_tokens=max_tokens)
 
 
 def _at(recipe: Recipe, base: str | None) -> Recipe:

@@ -21,11 +21,13 @@ from torch import Tensor
 from workbench import store
 from workbench.adapters import formats
 from workbench.adapters.attached import AttachedNetwork
+from workbench.adapters.folders import weights_files
 from workbench.adapters.layers import Layer, copied, shown_elsewhere, tensors
 from workbench.adapters.merge import merge
 from workbench.adapters.naming import is_encoder
+from workbench.adapters.readers import TABLE, Reader, features_in, outside_blocks
 from workbench.evaluation import rungs
-from workbench.evaluation.loading import Trained, from_run, open_lora, open_run
+from workbench.evaluation.loading import Trained, from_run, is_run, open_lora, open_run
 from workbench.evaluation.results import Proof, ProofRow
 from workbench.records.fixed import FixedInputs
 from workbench.records.sampling import draw
@@ -68,10 +70,10 @@ def verify(path: str | Path, *, base: str | None = None) -> Proof:
         CheckpointRefused: the run has no valid checkpoint.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_run(path):
         return prove_file(open_run(path, base=base, weights="checkpoint"))
     started = time.monotonic()
-    rows = [rungs.hash_row(path)]
+    rows = [rungs.hash_row(weights_files(path)[0] if path.is_dir() else path)]
     trained = open_lora(path, base=base)
     elsewhere = _elsewhere(trained)
     with trained.adapter.lifted():
@@ -80,7 +82,7 @@ def verify(path: str | Path, *, base: str | None = None) -> Proof:
     rows += [rungs.effect_row(again.on, again.base), rungs.off_row(again.off, again.base)]
     rows += again.merging
     rows += rungs.elsewhere_rows(elsewhere)
-    return Proof(str(path), tuple(rows), time.monotonic() - started, elsewhere)
+    return Proof(str(path), tuple(rows), time.monotonic() - started, elsewhere.comfyui)
 
 
 def prove_file(trained: Trained) -> Proof:
@@ -128,7 +130,9 @@ def climb(trained: Trained) -> Stages[Proof]:
             again = yield from _reload(asked, inside if base is None else base)
         except ValueError as error:
             rows.append(ProofRow("reload", math.inf, None, False, str(error)))
-            return Proof(str(trained.path), tuple(rows), time.monotonic() - started, elsewhere)
+            return Proof(
+                str(trained.path), tuple(rows), time.monotonic() - started, elsewhere.comfyui
+            )
         same_base = asked.fixed.base_is_unchanged(trained.family, adapter)
     if isinstance(adapter, AttachedNetwork):
         rows.append(rungs.rounding_row(again.layers, adapter))
@@ -149,7 +153,7 @@ def climb(trained: Trained) -> Stages[Proof]:
     rows.append(row)
     rows += again.merging
     rows += rungs.elsewhere_rows(elsewhere)
-    return Proof(str(trained.path), tuple(rows), time.monotonic() - started, elsewhere)
+    return Proof(str(trained.path), tuple(rows), time.monotonic() - started, elsewhere.comfyui)
 
 
 def _to_end(stages: Stages[T]) -> T:
@@ -273,8 +277,15 @@ def _expected(trained: Trained) -> dict[str, Tensor]:
     }
 
 
-def _elsewhere(trained: Trained) -> dict[str, float]:
-    """What programs show that read a DoRA otherwise, layer by layer."""
+def _elsewhere(trained: Trained) -> rungs.Elsewhere:
+    """What other programs make of the file, and of a DoRA layer by layer."""
     if not isinstance(trained.adapter, AttachedNetwork):
-        return {}
-    return shown_elsewhere(trained.adapter.layers(), weights=trained.adapter.weights())
+        return rungs.Elsewhere((), {})
+    layers, weights = trained.adapter.layers(), trained.adapter.weights()
+    off: dict[Reader, dict[str, float]] = {
+        reader: shown_elsewhere(layers, weights=weights, shown=reading.shown, of=reading.of)
+        for reader, reading in TABLE["dora"].items()
+        if reading.shown is not None
+    }
+    outside = outside_blocks(layers)
+    return rungs.Elsewhere(features_in(layers), off, outside)

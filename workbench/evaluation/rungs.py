@@ -3,7 +3,7 @@
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from workbench.adapters import formats
 from workbench.adapters.attached import AttachedNetwork
 from workbench.adapters.kohya import altered_layers
 from workbench.adapters.layers import Layer, copied, relative_error
+from workbench.adapters.readers import TABLE, TITLES, Feature, Reader
 from workbench.evaluation.results import ProofRow
 from workbench.records.fixed import NUM_INPUTS
 
@@ -196,17 +197,53 @@ def merged_row(merged: Tensor, on: Tensor, *, base: Tensor, dtype: str) -> Proof
     return replace(row, passed=row.value < LOST_LIMIT, warning=True, explanation=said)
 
 
-def elsewhere_rows(found: Mapping[str, float]) -> Iterator[ProofRow]:
-    """For a DoRA alone; a matter of other programs, so no failure."""
-    if not found:
-        return
-    worst, mean = max(found, key=found.__getitem__), sum(found.values()) / len(found)
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What other programs make of a file.
+
+    Attributes:
+        features: what the file holds.
+        off: program to layer of a DoRA to how far the program is off.
+        outside: layers outside of a U-Net's blocks.
+    """
+
+    features: tuple[Feature, ...]
+    off: Mapping[Reader, Mapping[str, float]]
+    outside: int = 0
+
+    @property
+    def comfyui(self) -> dict[str, float]:
+        """Layer to how far ComfyUI is off."""
+        return dict(self.off.get("comfyui", {}))
+
+
+def elsewhere_rows(found: Elsewhere) -> Iterator[ProofRow]:
+    """What other programs do otherwise: a matter of theirs, so no failure."""
+    for reader, layers in found.off.items():
+        if layers:
+            yield _off_row(reader, layers)
+    unread = [
+        f"{TITLES[reader]} {reading.says}: {reading.fix}"
+        for feature in found.features
+        for reader, reading in TABLE[feature].items()
+        if reading.verdict != "reads" and reading.shown is None
+    ]
+    if unread:
+        said = "; ".join(unread).format(outside=f"{found.outside} layers", rank="N")
+        yield ProofRow("readers", len(unread), None, True, f"{said}.")
+
+
+def _off_row(reader: Reader, layers: Mapping[str, float]) -> ProofRow:
+    reading = TABLE["dora"][reader]
+    worst, mean = max(layers, key=layers.__getitem__), sum(layers.values()) / len(layers)
+    measured = "each layer's change" if reading.of == "change" else "each layer's weight"
     said = (
-        "ComfyUI and its kin divide a DoRA by |W|, not by |W + dW|: what they show of each layer's "
-        f"change is off by {min(found.values()):.1%} to {found[worst]:.1%}, {mean:.1%} on average, "
-        f"most in {worst}; `workbench convert --rank` writes a plain LoRA for them."
+        f"{TITLES[reader]} {reading.says.partition(':')[0]}; here {measured} is off by "
+        f"{min(layers.values()):.1%} to {layers[worst]:.1%}, {mean:.1%} on average, most in "
+        f"{worst}; {reading.fix.format(rank='N')}."
     )
-    yield ProofRow("other programs", found[worst], None, True, said, warning=mean > OUTPUT_LIMIT)
+    name = "other programs" if reader == "comfyui" else f"other programs, {reader}"
+    return ProofRow(name, layers[worst], None, True, said, warning=mean > OUTPUT_LIMIT)
 
 
 def trip_row(family: "Family", path: Path) -> ProofRow:

@@ -6,15 +6,23 @@ tokens follows from them and from the order of the 256 bytes, so it is not shipp
 """
 
 import gzip
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 MERGES_FILE = Path(__file__).parent / "configs" / "clip_merges.txt.gz"
 START, END = "<|startoftext|>", "<|endoftext|>"
 CONTEXT = 77  # tokens that an encoder takes
-MAX_TOKENS = CONTEXT - 2  # of a caption: start and end take one each
+WINDOW = CONTEXT - 2  # tokens of a caption in one window: start and end take one each
+MOST_TOKENS = 3 * WINDOW  # of a caption: as many windows as trainers join
 
 
 def byte_symbols() -> list[str]:
@@ -63,33 +71,78 @@ def clip_tokenizer(*, pad: str = END) -> Any:
     return byte_pair_tokenizer(list(_clip_merges()), pad=pad)
 
 
-def counter(tokenizer: Any) -> Callable[[str], int]:
-    """Count tokens without those of start and end.
+class ClipTokens:
+    """See `CaptionTokens`; captions are read in windows, each encoded by itself.
 
-    Args:
-        tokenizer: CLIP's.
-    Returns:
-        A function from a caption to the number of its tokens.
+    Attributes:
+        max_tokens: a multiple of `WINDOW`.
     """
-    return lambda caption: len(tokenizer(caption, verbose=False).input_ids) - 2
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> None:
+        self._tokenizer, self.max_tokens = tokenizer, max_tokens
+
+    def count_tokens(self, caption: str) -> int:
+        """See `CaptionTokens`."""
+        return len(self._tokenizer(caption, add_special_tokens=False, verbose=False).input_ids)
+
+    def windows(self, caption: str) -> list[str]:
+        """See `CaptionTokens`."""
+        tokens: Any = self._tokenizer(
+            caption, add_special_tokens=False, verbose=False, return_offsets_mapping=True
+        )
+        starts = [start for start, _ in tokens["offset_mapping"]]
+        cuts = [0, *starts[WINDOW : self.max_tokens + 1 : WINDOW], len(caption)]
+        return [caption[start:end] for start, end in itertools.pairwise(cuts)]
 
 
-def encoder_output(encoder: Any, tokenizer: Any, captions: Sequence[str]) -> Any:
-    """Run a CLIP text encoder on captions, padded and cut to 77 tokens.
+def encoder_outputs(
+    encoder: Any, tokenizer: "PreTrainedTokenizerBase", captions: Sequence[str], *, num_windows: int
+) -> list[Any]:
+    """Run a CLIP text encoder on captions, window by window.
 
     Args:
         encoder: `CLIPTextModel` or `CLIPTextModelWithProjection`.
         tokenizer: its tokenizer.
-        captions: B texts.
+        captions: B texts; what does not fit into the windows is cut off.
+        num_windows: how many.
     Returns:
-        The encoder's output; `hidden_states` are those before the final layer norm.
+        The encoder's output for each window of B rows of 77 tokens; `hidden_states` are those
+        before the final layer norm.
     """
-    tokens = tokenizer(
-        list(captions),
-        padding="max_length",
-        max_length=encoder.config.max_position_embeddings,
-        truncation=True,
-        return_tensors="pt",
-    ).input_ids
-    device = next(encoder.parameters()).device
-    return encoder(tokens.to(device), output_hidden_states=True)
+    rows = tokenizer(list(captions), add_special_tokens=False, verbose=False).input_ids
+    context = encoder.config.max_position_embeddings
+    device, size = next(encoder.parameters()).device, context - 2
+    outputs = []
+    for start in range(0, num_windows * size, size):
+        parts = [row[start : start + size] for row in rows]
+        ids = _framed(parts, tokenizer, context=context)
+        outputs.append(encoder(ids.to(device), output_hidden_states=True))
+    return outputs
+
+
+def joined(windows: Sequence[Tensor]) -> Tensor:
+    """Join the windows of captions: one start, all tokens between, one end.
+
+    Args:
+        windows: states of each window's tokens, (B, n, D).
+    Returns:
+        (B, 2 + len(windows) * (n - 2), D).
+    Source: kohya sd-scripts, `get_hidden_states` with `max_token_length`.
+        Differs from web UIs, which keep the start and end of every window.
+    """
+    if len(windows) == 1:
+        return windows[0]
+    between = [window[:, 1:-1] for window in windows]
+    return torch.cat([windows[0][:, :1], *between, windows[-1][:, -1:]], dim=1)
+
+
+def _framed(
+    rows: Sequence[Sequence[int]], tokenizer: "PreTrainedTokenizerBase", *, context: int
+) -> Tensor:
+    """Token numbers of one window: start, tokens, end, padding, (B, context)."""
+    start, end, pad = (
+        int(number)  # pyright: ignore[reportArgumentType]
+        for number in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    )
+    padding = [pad] * context
+    return torch.tensor([[start, *row, end, *padding[len(row) + 2 :]] for row in rows])

@@ -18,6 +18,7 @@ from workbench.models.codec import Codec
 from workbench.process import Process
 
 __all__ = [
+    "CaptionTokens",
     "Condition",
     "Family",
     "Identity",
@@ -133,7 +134,37 @@ class Identity(TypedDict):
     hashes: dict[str, str]
 
 
-class Family(Protocol):
+class CaptionTokens(Protocol):
+    """What cuts captions into tokens: a loaded family, or its tokenizer alone."""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Most tokens of a caption that are read; None without a limit."""
+        ...
+
+    def count_tokens(self, caption: str) -> int:
+        """Count a caption's tokens as `max_tokens` counts them.
+
+        Args:
+            caption: any text.
+        Returns:
+            Their number without those that begin, end or frame every caption.
+        """
+        ...
+
+    def windows(self, caption: str) -> list[str]:
+        """Cut a caption where one encoding ends and the next begins.
+
+        Args:
+            caption: any text.
+        Returns:
+            The parts that are encoded by themselves, which together are the caption; the last one
+            is not read where there are more than `max_tokens` tokens.
+        """
+        ...
+
+
+class Family(CaptionTokens, Protocol):
     """A loaded base model: frozen and in eval mode."""
 
     @property
@@ -185,11 +216,6 @@ class Family(Protocol):
         ...
 
     @property
-    def max_tokens(self) -> int | None:
-        """Most tokens of a caption that are read; None without a limit."""
-        ...
-
-    @property
     def inpaints(self) -> bool:
         """Whether it is told a mask and a masked picture beside the noisy latents."""
         ...
@@ -212,16 +238,6 @@ class Family(Protocol):
     @property
     def device(self) -> torch.device:
         """Where the denoiser is."""
-        ...
-
-    def count_tokens(self, caption: str) -> int:
-        """Count a caption's tokens as `max_tokens` counts them.
-
-        Args:
-            caption: any text.
-        Returns:
-            Their number without those that begin, end or frame every caption.
-        """
         ...
 
     def encode_text(self, prompts: Sequence[str]) -> list[Rows]:

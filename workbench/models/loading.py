@@ -1,21 +1,31 @@
 """A base model found, recognised by its family, and loaded."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Protocol, cast
 
 import torch
 
 from workbench.models import registry
 from workbench.models.base import BaseSettings
+from workbench.models.clip import MOST_TOKENS, WINDOW
 from workbench.models.defaults import Machine
-from workbench.models.family import Family
+from workbench.models.family import CaptionTokens, Family
 from workbench.models.source import Described, Peek, Source, is_remote, peek
 from workbench.models.strangers import refusal
 from workbench.settings import SettingsError
 from workbench.settings.advice import Advice
 
-__all__ = ["FamilyModule", "defaults", "load", "locate", "module", "named"]
+__all__ = [
+    "FamilyModule",
+    "caption_tokens",
+    "defaults",
+    "load",
+    "locate",
+    "module",
+    "named",
+    "tokens_for",
+]
 
 
 class FamilyModule(Protocol):
@@ -68,23 +78,27 @@ class FamilyModule(Protocol):
         """
         ...
 
-    def tokens(self, source: Source) -> Callable[[str], int]:
-        """Get what counts a caption's tokens, without loading the base.
+    def tokens(self, source: Source | None, max_tokens: int) -> CaptionTokens | None:
+        """Get what cuts captions into tokens, without loading the base.
 
         Args:
-            source: what `recognise` found.
+            source: what `recognise` found; None for a base that is not here yet.
+            max_tokens: of a caption, where the family reads captions in windows.
         Returns:
-            A function from a caption to its tokens, as `Family.count_tokens`.
+            The same as a loaded family says; None where only the base's files could tell.
         """
         ...
 
-    def load(self, source: Source, settings: BaseSettings, *, device: torch.device) -> Family:
+    def load(
+        self, source: Source, settings: BaseSettings, *, device: torch.device, max_tokens: int
+    ) -> Family:
         """Load it, frozen and in eval mode.
 
         Args:
             source: what `recognise` found.
             settings: precision, attention, what else is chosen.
             device: where its modules go.
+            max_tokens: of a caption, where the family reads captions in windows.
         Returns:
             The family.
         Raises:
@@ -172,12 +186,53 @@ def locate(settings: BaseSettings) -> Source:
     raise refusal(seen, [module(name).TITLE for name in registry.names()])
 
 
-def load(settings: BaseSettings, *, device: str | torch.device = "cpu") -> Family:
+def caption_tokens(settings: BaseSettings, max_tokens: int) -> CaptionTokens | None:
+    """Get what cuts captions into tokens for a base; nothing is fetched, no weight is read.
+
+    Args:
+        settings: which base.
+        max_tokens: `data.captions.max_tokens`.
+    Returns:
+        The same as the loaded family says; None where it cannot be known.
+    Raises:
+        SettingsError, FileRefused: the base is here, and cannot be trained.
+    """
+    if is_remote(settings.path):
+        name = named(settings)
+        return None if name is None else module(name).tokens(None, max_tokens)
+    source = locate(settings)
+    return module(source.family).tokens(source, max_tokens)
+
+
+def tokens_for(settings: BaseSettings, prompts: Iterable[str], *, at_least: int = WINDOW) -> int:
+    """Choose how many tokens must be read so that prompts are read whole.
+
+    Args:
+        settings: which base; one that is not here yet is fetched.
+        prompts: what is to be drawn.
+        at_least: what the captions were trained with.
+    Returns:
+        A multiple of 75, at most 225, for `load`.
+    """
+    # A token has one byte or more, so short prompts need no tokenizer.
+    long = [prompt for prompt in prompts if len(prompt.encode()) > at_least]
+    source = locate(settings) if long else None
+    tokens = None if source is None else module(source.family).tokens(source, at_least)
+    if tokens is None or tokens.max_tokens != at_least:  # it does not read in windows
+        return at_least
+    longest = max(map(tokens.count_tokens, long))
+    return min(MOST_TOKENS, max(at_least, -(-longest // WINDOW) * WINDOW))
+
+
+def load(
+    settings: BaseSettings, *, device: str | torch.device = "cpu", max_tokens: int = WINDOW
+) -> Family:
     """Load a base model: frozen, in eval mode, and refused when it is not what it should be.
 
     Args:
         settings: which model and how.
         device: where its modules go.
+        max_tokens: of a caption: `data.captions.max_tokens`.
     Returns:
         The family.
     Raises:
@@ -185,4 +240,6 @@ def load(settings: BaseSettings, *, device: str | torch.device = "cpu") -> Famil
         FileRefused: a file is a pickle, damaged, of no known family, or lacks a part.
     """
     source = locate(settings)
-    return module(source.family).load(source, settings, device=torch.device(device))
+    return module(source.family).load(
+        source, settings, device=torch.device(device), max_tokens=max_tokens
+    )

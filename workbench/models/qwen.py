@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from workbench.models.clip import WINDOW
 from workbench.models.family import Rows
 from workbench.models.source import Source
+from workbench.settings import SettingsError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,27 +50,45 @@ def framed(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> str:
     return made
 
 
-def num_tokens(tokenizer: "PreTrainedTokenizerBase", caption: str) -> int:
-    """Count a caption's own tokens.
+class QwenTokens:
+    """See `CaptionTokens`; the template's own tokens count neither in a caption nor in the limit.
+
+    Attributes:
+        tokenizer: has the template.
+        max_tokens: what the template leaves of `MOST_TOKENS`.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        self.tokenizer = tokenizer
+        self._num_framing = self._num_tokens("")
+        self.max_tokens = MOST_TOKENS - self._num_framing
+
+    def count_tokens(self, caption: str) -> int:
+        """See `CaptionTokens`."""
+        return self._num_tokens(caption) - self._num_framing
+
+    def windows(self, caption: str) -> list[str]:
+        """See `CaptionTokens`; a language model reads a caption as a whole."""
+        return [caption]
+
+    def _num_tokens(self, caption: str) -> int:
+        return len(self.tokenizer(framed(self.tokenizer, caption)).input_ids)
+
+
+def require_whole(max_tokens: int, title: str) -> None:
+    """Refuse windows of captions, which a language model does not need.
 
     Args:
-        tokenizer: of the model.
-        caption: any text.
-    Returns:
-        Tokens without the template's.
+        max_tokens: `data.captions.max_tokens`.
+        title: of the family, for people.
+    Raises:
+        SettingsError: it is not the default.
     """
-    return len(tokenizer(framed(tokenizer, caption)).input_ids) - num_framing(tokenizer)
-
-
-def num_framing(tokenizer: "PreTrainedTokenizerBase") -> int:
-    """Count the tokens of the template.
-
-    Args:
-        tokenizer: of the model.
-    Returns:
-        Tokens of an empty caption.
-    """
-    return len(tokenizer(framed(tokenizer, "")).input_ids)
+    if max_tokens != WINDOW:
+        raise SettingsError(
+            f"data.captions.max_tokens must be left out for {title}, whose text encoder reads a "
+            f"caption whole; the setting joins windows of CLIP; got {max_tokens}"
+        )
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from workbench.models import unet_files, unets
 from workbench.models.base import BaseSettings
-from workbench.models.clip import MAX_TOKENS, counter, encoder_output
+from workbench.models.clip import WINDOW, ClipTokens, encoder_outputs, joined
 from workbench.models.codec import config_of
 from workbench.models.defaults import Machine, Suits, advice
 from workbench.models.family import (
@@ -74,18 +74,21 @@ def defaults(title: str, native_px: int, machine: Machine) -> tuple[Advice, ...]
     return advice(title, native_px, suits, machine=machine)
 
 
-def load(source: Source, settings: BaseSettings, *, device: torch.device) -> "StableDiffusion":
+def load(
+    source: Source, settings: BaseSettings, *, device: torch.device, max_tokens: int
+) -> "StableDiffusion":
     """See `FamilyModule`.
 
     Args:
         source: what `recognise` found.
         settings: how it is loaded.
         device: where it goes.
+        max_tokens: of a caption.
     Returns:
         The family.
     """
     parts = unets.prepared(load_parts(source, settings), settings, device)
-    return StableDiffusion(settings, parts)
+    return StableDiffusion(settings, parts, max_tokens)
 
 
 class StableDiffusion:
@@ -93,11 +96,10 @@ class StableDiffusion:
 
     name = "sd"
     frees: frozenset[str] = frozenset()
-    max_tokens = MAX_TOKENS
     targets: Mapping[str, TargetGroups]
 
-    def __init__(self, settings: BaseSettings, loaded: Parts) -> None:
-        self.settings, self.loaded = settings, loaded
+    def __init__(self, settings: BaseSettings, loaded: Parts, max_tokens: int = WINDOW) -> None:
+        self.settings, self.loaded, self.max_tokens = settings, loaded, max_tokens
         self.unet, self.vae = loaded.unet, loaded.vae
         self.text_encoders, self.tokenizers = loaded.text_encoders, loaded.tokenizers
         self.process: DiscreteVP = loaded.process
@@ -129,7 +131,7 @@ class StableDiffusion:
     @property
     def text_key(self) -> str:
         """See `Family`."""
-        return unets.text_key(self.loaded, self.settings)
+        return unets.text_key(self.loaded, self.settings, self.max_tokens)
 
     @property
     def device(self) -> torch.device:
@@ -138,20 +140,27 @@ class StableDiffusion:
 
     def count_tokens(self, caption: str) -> int:
         """See `Family`."""
-        return counter(self.tokenizers[0])(caption)
+        return ClipTokens(self.tokenizers[0], self.max_tokens).count_tokens(caption)
+
+    def windows(self, caption: str) -> list[str]:
+        """See `Family`."""
+        return ClipTokens(self.tokenizers[0], self.max_tokens).windows(caption)
 
     def encode_text(self, prompts: Sequence[str]) -> list[Rows]:
-        """Encode captions into "hidden" (77, D); see `Family`.
+        """Encode captions into "hidden" (2 + `max_tokens`, D); see `Family`.
 
         The final layer norm is applied whatever layer the states come from, as sd-scripts and
         diffusers do. SD 2.x already ends one layer early: its published encoder has 23 of 24.
         """
         encoder, skip = self.text_encoders[0], self.settings.clip_skip
-        output = encoder_output(encoder, self.tokenizers[0], prompts)
+        num_windows = self.max_tokens // WINDOW
+        outputs = encoder_outputs(encoder, self.tokenizers[0], prompts, num_windows=num_windows)
         if skip == 0:
-            return [{"hidden": row} for row in output.last_hidden_state]
-        norm: Any = getattr(encoder, "text_model", encoder).final_layer_norm
-        return [{"hidden": row} for row in norm(output.hidden_states[-1 - skip])]
+            states = [output.last_hidden_state for output in outputs]
+        else:
+            norm: Any = getattr(encoder, "text_model", encoder).final_layer_norm
+            states = [norm(output.hidden_states[-1 - skip]) for output in outputs]
+        return [{"hidden": row} for row in joined(states)]
 
     def collate(self, rows: Sequence[Rows]) -> dict[str, Tensor]:
         """See `Family`."""

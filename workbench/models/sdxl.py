@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from workbench.models import unet_files, unets
 from workbench.models.base import BaseSettings
-from workbench.models.clip import MAX_TOKENS, counter, encoder_output
+from workbench.models.clip import WINDOW, ClipTokens, encoder_outputs, joined
 from workbench.models.codec import config_of
 from workbench.models.defaults import Machine, Suits, advice
 from workbench.models.family import (
@@ -77,18 +77,21 @@ def defaults(title: str, native_px: int, machine: Machine) -> tuple[Advice, ...]
     return advice(title, native_px, suits, machine=machine)
 
 
-def load(source: Source, settings: BaseSettings, *, device: torch.device) -> "StableDiffusionXL":
+def load(
+    source: Source, settings: BaseSettings, *, device: torch.device, max_tokens: int
+) -> "StableDiffusionXL":
     """See `FamilyModule`.
 
     Args:
         source: what `recognise` found.
         settings: how it is loaded.
         device: where it goes.
+        max_tokens: of a caption.
     Returns:
         The family.
     """
     parts = unets.prepared(load_parts(source, settings), settings, device)
-    return StableDiffusionXL(settings, parts)
+    return StableDiffusionXL(settings, parts, max_tokens)
 
 
 class StableDiffusionXL:
@@ -97,12 +100,11 @@ class StableDiffusionXL:
     name = "sdxl"
     frees: frozenset[str] = frozenset()
     idle = frozenset({"text_encoder", "text_encoder_2"})  # read before their last layer
-    max_tokens = MAX_TOKENS
     version = "sdxl_base_v1-0", "stable-diffusion-xl-v1-base"  # sd-scripts', modelspec 1.0.1
     targets: Mapping[str, TargetGroups]
 
-    def __init__(self, settings: BaseSettings, loaded: Parts) -> None:
-        self.settings, self.loaded = settings, loaded
+    def __init__(self, settings: BaseSettings, loaded: Parts, max_tokens: int = WINDOW) -> None:
+        self.settings, self.loaded, self.max_tokens = settings, loaded, max_tokens
         self.unet, self.vae = loaded.unet, loaded.vae
         self.text_encoders, self.tokenizers = loaded.text_encoders, loaded.tokenizers
         self.process: DiscreteVP = loaded.process
@@ -127,7 +129,7 @@ class StableDiffusionXL:
     @property
     def text_key(self) -> str:
         """See `Family`."""
-        return unets.text_key(self.loaded, self.settings)
+        return unets.text_key(self.loaded, self.settings, self.max_tokens)
 
     @property
     def device(self) -> torch.device:
@@ -136,21 +138,29 @@ class StableDiffusionXL:
 
     def count_tokens(self, caption: str) -> int:
         """See `Family`."""
-        return counter(self.tokenizers[0])(caption)
+        return ClipTokens(self.tokenizers[0], self.max_tokens).count_tokens(caption)
+
+    def windows(self, caption: str) -> list[str]:
+        """See `Family`."""
+        return ClipTokens(self.tokenizers[0], self.max_tokens).windows(caption)
 
     def encode_text(self, prompts: Sequence[str]) -> list[Rows]:
-        """Encode captions into "hidden" (77, D1 + D2) and "pooled" (D2,); see `Family`.
+        """Encode captions into "hidden" (2 + `max_tokens`, D1 + D2), "pooled" (D2,); see `Family`.
 
         Both encoders give their penultimate layer's states without the final layer norm, and
-        `clip_skip` counts from there. "pooled" is always the second encoder's projected output.
+        `clip_skip` counts from there. "pooled" is the second encoder's projected output, of the
+        first window, as sd-scripts and ComfyUI take it.
         """
-        layer = -2 - self.settings.clip_skip
+        layer, num_windows = -2 - self.settings.clip_skip, self.max_tokens // WINDOW
         first, second = (
-            encoder_output(encoder, tokenizer, prompts)
+            encoder_outputs(encoder, tokenizer, prompts, num_windows=num_windows)
             for encoder, tokenizer in zip(self.text_encoders, self.tokenizers, strict=True)
         )
-        hidden = torch.cat([first.hidden_states[layer], second.hidden_states[layer]], dim=-1)
-        pairs = zip(hidden, second.text_embeds, strict=True)
+        states = [
+            torch.cat([one.hidden_states[layer], other.hidden_states[layer]], dim=-1)
+            for one, other in zip(first, second, strict=True)
+        ]
+        pairs = zip(joined(states), second[0].text_embeds, strict=True)
         return [{"hidden": states, "pooled": pooled} for states, pooled in pairs]
 
     def collate(self, rows: Sequence[Rows]) -> dict[str, Tensor]:

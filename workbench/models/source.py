@@ -73,7 +73,6 @@ class Described:
     Attributes:
         native_px: side of the pictures it was made for.
         prediction: "epsilon", "v_prediction" or "flow".
-        max_tokens: most tokens of a caption that are read; None without a limit.
         latent_px: pixels to a latent's side.
         side_multiple_px: both sides of a picture must be multiples of it.
         zero_terminal_snr: its last timestep is noise alone.
@@ -81,7 +80,6 @@ class Described:
 
     native_px: int
     prediction: str
-    max_tokens: int | None
     latent_px: int
     side_multiple_px: int
     zero_terminal_snr: bool = False

@@ -2,79 +2,12 @@
 
 from collections.abc import Sequence
 
+from workbench.layouts.adapters import adapter_of, made_for
+from workbench.layouts.models import EMBEDDING, model_of
 from workbench.models import wrong_folders
 from workbench.models.source import Peek
 from workbench.store import FileRefused
 
-# Tensors that only one kind of file has, and what it is; the first that matches counts. Several
-# marks must all be there. Names: diffusers, Stability's and ComfyUI's layouts.
-_FILES: tuple[tuple[tuple[str, ...], str], ...] = (
-    ((".hada_w1",), "a LoHa, not a base model"),
-    ((".lokr_w",), "a LoKr, not a base model"),
-    ((".lora_down.",), "a LoRA, not a base model"),
-    ((".lora_A.",), "a LoRA, not a base model"),
-    (("_lora.down.",), "a LoRA, not a base model"),
-    (("lora_unet_",), "a LoRA, not a base model"),
-    (("lora_te",), "a LoRA, not a base model"),
-    ((".oft_",), "an OFT adapter, not a base model"),
-    (("emb_params",), "an embedding (textual inversion), not a base model"),
-    (("string_to_param",), "an embedding (textual inversion), not a base model"),
-    (("clip_g", "clip_l"), "an embedding (textual inversion), not a base model"),
-    (("control_model.",), "a ControlNet"),
-    (("controlnet_",), "a ControlNet"),
-    (("input_hint_block",), "a ControlNet"),
-    (("ip_adapter",), "an IP-Adapter"),
-    (("motion_modules",), "an AnimateDiff motion module"),
-    (("conditioner.embedders.0.model.",), "the SDXL refiner"),
-    (("effnet_mapper",), "Stable Cascade (stage B)"),
-    (("clip_txt_pooled_mapper",), "Stable Cascade"),
-    (("vquantizer.",), "Stable Cascade's stage A"),
-    (("individual_token_refiner",), "HunyuanVideo"),
-    (("context_embedder.token_refiner.",), "HunyuanVideo or HunyuanImage"),
-    (("text_embedding_padding",), "HunyuanDiT"),
-    (("register_tokens", "cond_seq_linear"), "AuraFlow"),
-    (("register_tokens", "joint_transformer_blocks."), "AuraFlow"),
-    (("double_stream_blocks.",), "HiDream"),
-    (("text_transformer_blocks.", "visual_transformer_blocks."), "Kandinsky"),
-    (("prd_embedding", "proj_to_clip_embeddings"), "a prior of unCLIP or Kandinsky"),
-    (("caption_norm.", "patch_embed"), "Sana"),
-    (("patchify_proj.",), "LTX-Video"),
-    (("caption_projection.", "scale_shift_table", "time_embed."), "LTX-Video"),
-    (("pos_frequencies",), "Mochi"),
-    (("patch_embed.text_proj",), "CogVideoX or CogView"),
-    (("double_stream_modulation_img",), "FLUX.2"),
-    (("distilled_guidance_layer",), "Chroma"),
-    (("double_blocks.",), "FLUX or a model of its structure"),
-    (("single_transformer_blocks.", "x_embedder."), "FLUX or a model of its structure"),
-    (("joint_blocks.",), "Stable Diffusion 3"),
-    (("context_embedder.", "pos_embed.proj"), "Stable Diffusion 3"),
-    (("txt_norm.", "img_in."), "Qwen-Image"),
-    (("text_fusion",), "Krea 2"),
-    (("context_refiner.", "noise_refiner."), "Lumina 2 or a model of its structure"),
-    (("adaln_single.", "transformer_blocks."), "PixArt or a model of its structure"),
-    (("t_block.", "y_embedder."), "PixArt"),
-    (("patch_embedding.", "head.modulation"), "Wan"),
-    (("patch_embedding.", "condition_embedder."), "Wan"),
-    (
-        ("unet.down_blocks.", "text_encoder."),
-        "a diffusers model in one file, which is read as a folder",
-    ),
-    (("temp_convs.",), "a video U-Net"),
-    (("temporal_transformer_blocks.",), "a video U-Net"),
-    (
-        ("input_blocks.", "output_blocks.", "decoder.up"),
-        "a U-Net and autoencoder without text encoder",
-    ),
-    (("text_model.encoder.layers",), "a text encoder without a denoiser"),
-    (("transformer.resblocks",), "a text encoder without a denoiser"),
-    (("encoder.block.0.layer",), "a T5 text encoder"),
-    (("decoder.up", "encoder.down"), "a bare autoencoder (base.vae takes it)"),
-    (("decoder.up.",), "a bare autoencoder's decoder"),
-    (("input_blocks.", "output_blocks."), "a U-Net without text encoder and autoencoder"),
-    (("down_blocks.", "up_blocks.", "conv_in."), "a U-Net without text encoder and autoencoder"),
-    (("rdb1.conv1",), "an upscaler"),
-    (("transformer_blocks.",), "a diffusion transformer of another family"),
-)
 # Beginnings of class names in model_index.json or config.json.
 _CLASSES: tuple[tuple[str, str], ...] = (
     ("StableCascade", "Stable Cascade"),
@@ -144,10 +77,18 @@ def refusal(seen: Peek, titles: Sequence[str]) -> FileRefused:
 
 
 def _of_file(seen: Peek, can: str) -> FileRefused:
-    for marks, kind in _FILES:
-        found = [seen.first(mark) for mark in marks]
-        if all(found):
-            return FileRefused(f"{seen.path}: this is {kind} (it holds {found[0]}); {can}")
+    if known := adapter_of(seen.tensors):
+        made = made_for(dict.fromkeys(seen.tensors))
+        for_it = f", made for {made.what}" if made else ""
+        return FileRefused(
+            f"{seen.path}: this is {known.what}, not a base model{for_it} (it holds {known.by}); "
+            f"{can}; adapter.start_from goes on from a LoRA"
+        )
+    if known := model_of(seen.tensors):
+        no_base = ", not a base model" if known.what == EMBEDDING else ""
+        return FileRefused(
+            f"{seen.path}: this is {known.what}{no_base} (it holds {known.by}); {can}"
+        )
     return FileRefused(
         f"{seen.path}: none of its {len(seen.tensors)} tensors, the first of which is "
         f"{min(seen.tensors, default='none')}, tells what model it is; {can}: choose a full "

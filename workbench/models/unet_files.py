@@ -1,13 +1,12 @@
 """Recognise a base around a `UNet2DConditionModel`: its version, channels, parts, what it says."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workbench import store
 from workbench.models.base import BaseSettings
-from workbench.models.clip import MAX_TOKENS, counter
+from workbench.models.clip import ClipTokens, clip_tokenizer
 from workbench.models.parts import PART_NAMES, load_tokenizers, require_prediction
 from workbench.models.single_file import SHARED_PREFIXES, TEXT_PREFIXES, published_names
 from workbench.models.source import CONFIGS, Described, Peek, Source, missing_weights
@@ -96,15 +95,18 @@ def _structure(seen: Peek, settings: BaseSettings, version: str) -> Path:
     return folder
 
 
-def tokens(source: Source) -> Callable[[str], int]:
-    """Get what counts a caption's tokens; see `FamilyModule`.
+def tokens(source: Source | None, max_tokens: int) -> ClipTokens:
+    """See `FamilyModule`.
 
     Args:
-        source: what `recognise` found.
+        source: what `recognise` found; without it the tokenizer is the one that all share.
+        max_tokens: of a caption.
     Returns:
-        A function from a caption to its tokens.
+        What cuts captions into tokens.
     """
-    return counter(load_tokenizers(source)[0])
+    return ClipTokens(
+        clip_tokenizer() if source is None else load_tokenizers(source)[0], max_tokens
+    )
 
 
 def describe(source: Source, settings: BaseSettings) -> Described:
@@ -128,7 +130,6 @@ def describe(source: Source, settings: BaseSettings) -> Described:
     return Described(
         side * latent_px if isinstance(side, int) else _NATIVE_PX[source.version],
         settings.prediction or schedule.get("prediction_type", "epsilon"),
-        MAX_TOKENS,
         latent_px,
         latent_px,
         bool(schedule.get("rescale_betas_zero_snr")) if zero is None else zero,

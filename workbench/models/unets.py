@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.models.base import BaseSettings
+from workbench.models.clip import WINDOW
 from workbench.models.codec import KL, Codec, config_of, digest
 from workbench.models.family import Condition, Family, Identity, SampleOptions, TargetGroups
 from workbench.models.parts import Parts
@@ -117,19 +118,22 @@ def identity(family: Family, parts: Parts) -> Identity:
     )
 
 
-def text_key(parts: Parts, settings: BaseSettings) -> str:
+def text_key(parts: Parts, settings: BaseSettings, max_tokens: int) -> str:
     """Key of cached text: encoders, tokenizers, precision and skipped layers, not the path.
 
     Args:
         parts: text encoders and tokenizers.
         settings: `clip_skip` and `dtype`.
+        max_tokens: of a caption.
     Returns:
         16 hex digits.
     """
     weights = [parts.part_hash(name) for name in list(named_parts(parts))[1:]]
     configs = [config_of(encoder) for encoder in parts.text_encoders]
     vocabularies = [[t.pad_token, sorted(t.get_vocab().items())] for t in parts.tokenizers]
-    return digest("text", weights, configs, vocabularies, [settings.clip_skip, settings.dtype])
+    how = [settings.clip_skip, settings.dtype]
+    how += [max_tokens] if max_tokens > WINDOW else []  # the key of one window stays what it was
+    return digest("text", weights, configs, vocabularies, how)
 
 
 def inpainting_beside(codec: Codec, pixels: Tensor, masks: Tensor) -> Tensor:

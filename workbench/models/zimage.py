@@ -4,7 +4,7 @@ Source: diffusers, `pipelines/z_image/pipeline_z_image.py` and `transformer_z_im
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from workbench.models.codec import KL, digest
 from workbench.models.defaults import Machine, Suits, advice
 from workbench.models.family import Condition, Identity, Rows, SampleOptions, TargetGroups
 from workbench.models.parts import from_folder
+from workbench.models.qwen import QwenTokens
 from workbench.models.source import Described, Peek, Source, files_hash, missing_weights
 from workbench.models.source import weight_files as files_of
 from workbench.process import Flow
@@ -102,8 +103,7 @@ def describe(source: Source, settings: BaseSettings) -> Described:
     Returns:
         Resolution, prediction.
     """
-    limit = qwen.MOST_TOKENS - qwen.num_framing(qwen.tokenizer(source))
-    return Described(NATIVE_PX, "flow", limit, latent_px=8, side_multiple_px=16)
+    return Described(NATIVE_PX, "flow", latent_px=8, side_multiple_px=16)
 
 
 def defaults(title: str, native_px: int, machine: Machine) -> tuple[Advice, ...]:
@@ -130,25 +130,28 @@ def defaults(title: str, native_px: int, machine: Machine) -> tuple[Advice, ...]
     )
 
 
-def tokens(source: Source) -> Callable[[str], int]:
+def tokens(source: Source | None, max_tokens: int) -> QwenTokens | None:
     """See `FamilyModule`.
 
     Args:
         source: what `recognise` found.
+        max_tokens: not asked, the model has a limit of its own.
     Returns:
-        A function from a caption to its tokens.
+        What cuts captions into tokens; None without the files of the tokenizer.
     """
-    tokenizer = qwen.tokenizer(source)
-    return lambda caption: qwen.num_tokens(tokenizer, caption)
+    return None if source is None else QwenTokens(qwen.tokenizer(source))
 
 
-def load(source: Source, settings: BaseSettings, *, device: torch.device) -> "ZImage":
+def load(
+    source: Source, settings: BaseSettings, *, device: torch.device, max_tokens: int
+) -> "ZImage":
     """See `FamilyModule`; the transformer alone is loaded, on the CPU, the rest when it is used.
 
     Args:
         source: what `recognise` found.
         settings: how it is loaded.
         device: where it goes.
+        max_tokens: must be the default.
     Returns:
         The family.
     Raises:
@@ -156,6 +159,7 @@ def load(source: Source, settings: BaseSettings, *, device: torch.device) -> "ZI
     """
     from diffusers import ZImageTransformer2DModel
 
+    qwen.require_whole(max_tokens, TITLE)
     for name, wanted, why in _MEANINGLESS:
         if (value := getattr(settings, name)) != wanted:
             raise SettingsError(f"base.{name} must be left out for {TITLE}: {why}; got {value!r}")
@@ -204,7 +208,8 @@ class ZImage:
             patch=2,
         )
         self.tokenizer: PreTrainedTokenizerBase = qwen.tokenizer(source)
-        self.max_tokens = qwen.MOST_TOKENS - qwen.num_framing(self.tokenizer)
+        self._tokens = QwenTokens(self.tokenizer)
+        self.max_tokens = self._tokens.max_tokens
         self._encoder: Any = None
         self._users: Counter[str] = Counter()
         self._remembered: OrderedDict[str, Rows] = OrderedDict()
@@ -236,7 +241,11 @@ class ZImage:
 
     def count_tokens(self, caption: str) -> int:
         """See `Family`."""
-        return qwen.num_tokens(self.tokenizer, caption)
+        return self._tokens.count_tokens(caption)
+
+    def windows(self, caption: str) -> list[str]:
+        """See `Family`."""
+        return self._tokens.windows(caption)
 
     def encode_text(self, prompts: Sequence[str]) -> list[Rows]:
         """Encode captions into "hidden" (n, D), n with the template's tokens; see `Family`.

@@ -14,12 +14,9 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from workbench import store
 from workbench.records.bundle import Bundle, CheckpointRefused, flatten, unflatten
@@ -57,22 +54,23 @@ class NoCheckpoint(CheckpointRefused):
 
 
 class DiskFull(OSError):
-    """There is no room for a checkpoint; the earlier ones are intact and nothing half is left.
+    """There is no room for a file; earlier ones are intact and nothing half is left.
 
     Attributes:
-        needed_bytes: size of the checkpoint.
+        needed_bytes: size of what was to be written; 0 while unknown.
         free_bytes: free space of its disk.
     """
 
-    def __init__(self, path: Path, *, needed_bytes: int, free_bytes: int):
+    def __init__(self, path: Path, *, needed_bytes: int, free_bytes: int, why: str = ""):
         self.needed_bytes, self.free_bytes = needed_bytes, free_bytes
+        what = "a checkpoint" if path.name.startswith("step-") else path.name
         message = (
-            f"no room for a checkpoint: it needs {needed_bytes:,} bytes and {free_bytes:,} are "
-            f"free; earlier checkpoints are intact, so free {needed_bytes - free_bytes:,} bytes "
+            f"no room for {what}: it needs {needed_bytes:,} bytes and {free_bytes:,} are "
+            f"free; what was saved before is intact, so free {needed_bytes - free_bytes:,} bytes "
             "and go on"
             if needed_bytes > free_bytes
-            else f"no room for a checkpoint of {needed_bytes:,} bytes, although {free_bytes:,} are "
-            "free: a quota may be used up; earlier checkpoints are intact"
+            else f"{what} of {needed_bytes:,} bytes cannot be written, although {free_bytes:,} are "
+            f"free: {why or 'a quota may be used up'}; what was saved before is intact"
         )
         super().__init__(errno.ENOSPC, message, str(path))
 
@@ -119,23 +117,23 @@ def save(folder: str | Path, step: int, bundle: Bundle, *, recipe_hash: str, kee
     if keep < 2:
         raise ValueError(f"keep must be >= 2, got {keep}; a single checkpoint can be damaged")
     home = Path(folder) / "checkpoints"
-    home.mkdir(parents=True, exist_ok=True)
-    for leftover in home.glob("step-*.tmp"):
-        shutil.rmtree(leftover)
     path = home / f"step-{step:06d}"
     temporary = path.with_name(path.name + ".tmp")
     needed = _size(bundle)
     if needed > (free := store.free_bytes(home)):
         raise DiskFull(path, needed_bytes=needed, free_bytes=free)
     try:
+        home.mkdir(parents=True, exist_ok=True)
+        for leftover in home.glob("step-*.tmp"):
+            shutil.rmtree(leftover)
         _write(temporary, step, bundle, recipe_hash)
+        _move_into_place(temporary, path)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if (why := store.no_room(error, home)) is not None:
             free = store.free_bytes(home)
-            raise DiskFull(path, needed_bytes=needed, free_bytes=free) from error
+            raise DiskFull(path, needed_bytes=needed, free_bytes=free, why=why) from error
         raise
-    _move_into_place(temporary, path)
     if (fault := _fault(path)) is not None:
         raise CheckpointRefused(
             f"{_set_aside(path)}: does not read back as it was written ({fault}); the disk may be "
@@ -149,7 +147,7 @@ def _write(path: Path, step: int, bundle: Bundle, recipe_hash: str) -> None:
     """Write and flush every file of a checkpoint, the manifest last: without it nothing counts."""
     path.mkdir()
     for part, tensors in bundle.tensors.items():
-        _save_tensors(path / f"{part}.safetensors", tensors)
+        store.write_tensors(path / f"{part}.safetensors", tensors)
     _save_json(path / _DATA, bundle.data)
     files = {
         file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)}
@@ -157,28 +155,6 @@ def _write(path: Path, step: int, bundle: Bundle, recipe_hash: str) -> None:
     }
     content = {"step": step, "recipe_hash": recipe_hash, "versions": versions(), "files": files}
     _save_json(path / _MANIFEST, {"content": content, "sha256": _seal(content)})
-    store.sync(path)
-
-
-def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write one part; tensors that share memory are written apart, as safetensors demands."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    plain: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
-        pointer = tensor.untyped_storage().data_ptr()
-        plain[name] = tensor.clone() if pointer in seen else tensor
-        seen.add(pointer)
-    try:
-        save_file(plain, path)
-    except SafetensorError as error:  # it wraps the system's error and drops its number
-        number = re.search(r"os error (\d+)", str(error))
-        code = int(number[1]) if number else errno.EIO
-        # The fourth argument is Windows' own number; elsewhere it is ignored.
-        raise OSError(code, str(error), str(path), code) from error
     store.sync(path)
 
 

@@ -1,5 +1,6 @@
 """The file of a run's events, `events.jsonl`: one JSON line an event, appended by one process."""
 
+import contextlib
 import errno
 import json
 import os
@@ -10,6 +11,7 @@ from typing import BinaryIO, TypeVar
 
 import pydantic
 
+from workbench import store
 from workbench.records.events import Event, Failed, Finished, Recorded, Resumed, Saved
 
 FILE_NAME = "events.jsonl"
@@ -24,7 +26,8 @@ class EventLog:
     """The one writer of a run's events.
 
     Each event is one unbuffered write that ends in a newline, so a kill leaves whole lines and at
-    most one torn last line, which the next log cuts off before it appends.
+    most one torn last line, which the next log cuts off before it appends. While the disk has no
+    room, events wait in memory and are written before the next one.
 
     Args:
         folder: the run folder, made if missing.
@@ -37,6 +40,7 @@ class EventLog:
         self._opened = time.monotonic()
         self._lived_s = 0.0
         self._file: BinaryIO | None = None
+        self._waiting: list[bytes] = []
         if rank == 0:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
@@ -50,7 +54,7 @@ class EventLog:
         Returns:
             The event as recorded.
         Raises:
-            OSError: the disk is full; nothing of the event is left in the file.
+            OSError: the file cannot be written to, and not for want of room.
         """
         if self._file is None:
             return event
@@ -58,21 +62,54 @@ class EventLog:
         stamp = {"seq": self.seq + 1, "time": time.time(), "elapsed_s": round(elapsed_s, 4)}
         event = event.model_copy(update=stamp)
         line = event.model_dump_json().encode() + b"\n"
-        start = self._file.tell()
-        if self._file.write(line) != len(line):
-            self._file.truncate(start)
-            self._file.seek(start)
-            raise OSError(errno.ENOSPC, "no space left to record an event", str(self.path))
-        if isinstance(event, _FLUSHED):
-            os.fsync(self._file.fileno())
+        self._waiting.append(line)
+        self._write(self._file, flush=isinstance(event, _FLUSHED))
         self.seq += 1
         return event
+
+    @property
+    def num_waiting(self) -> int:
+        """Events that the disk had no room for so far."""
+        return len(self._waiting)
 
     def close(self) -> None:
         """Let go of the file; a closed log records nothing."""
         if self._file is not None:
-            self._file.close()
+            if self._waiting:
+                self._write(self._file, flush=True)
+            with contextlib.suppress(OSError):
+                self._file.close()
             self._file = None
+
+    def _write(self, file: BinaryIO, *, flush: bool) -> None:
+        """Write what waits, all of it or nothing."""
+        data = b"".join(self._waiting)
+        try:
+            start = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(data) != len(data):
+                    raise OSError(errno.ENOSPC, "no space left to record events", str(self.path))
+                if flush:
+                    os.fsync(file.fileno())
+            except OSError:
+                file.truncate(start)
+                raise
+        except OSError as error:
+            if store.no_room(error, self.path) is None:
+                raise
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                self._reopen()
+            return
+        self._waiting.clear()
+
+    def _reopen(self) -> None:
+        """Take the file anew: a disk that was away for a while leaves dead handles behind."""
+        with contextlib.suppress(OSError):
+            renewed = open(self.path, "ab", buffering=0)  # noqa: SIM115
+            if self._file is not None:
+                with contextlib.suppress(OSError):
+                    self._file.close()
+            self._file = renewed
 
     def __enter__(self) -> "EventLog":
         return self

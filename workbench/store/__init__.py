@@ -5,6 +5,7 @@ from workbench.store.files import (
     FileRefused,
     cache_home,
     free_bytes,
+    no_room,
     read_json,
     read_text,
     replacing,
@@ -25,7 +26,13 @@ from workbench.store.images import (
     to_alpha,
     to_rgb,
 )
-from workbench.store.tensors import PICKLE_EXTENSIONS, load_tensors, read_header, save_tensors
+from workbench.store.tensors import (
+    PICKLE_EXTENSIONS,
+    load_tensors,
+    read_header,
+    save_tensors,
+    write_tensors,
+)
 
 __all__ = [
     "IMAGE_EXTENSIONS",
@@ -42,6 +49,7 @@ __all__ = [
     "free_bytes",
     "image_header",
     "load_tensors",
+    "no_room",
     "open_image",
     "read_header",
     "read_json",
@@ -54,5 +62,6 @@ __all__ = [
     "to_rgb",
     "write_bytes",
     "write_json",
+    "write_tensors",
     "write_text",
 ]

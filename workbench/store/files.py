@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and text that is read with a clear refusal."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -174,6 +175,44 @@ def cache_home() -> Path:
     return Path(base or Path.home() / ".cache") / "lora-workbench"
 
 
+# What the system says of a disk that takes nothing for now, and may again: full, over a quota,
+# remounted read-only after an error, unplugged, a share that is away. Windows has not all of them.
+_NO_ROOM = {
+    getattr(errno, name): why
+    for name, why in {
+        "ENOSPC": "the disk is full",
+        "EDQUOT": "a quota is used up",
+        "EROFS": "the disk is read-only",
+        "EIO": "the disk does not answer",
+        "ENODEV": "the disk is gone",
+        "ENXIO": "the disk is gone",
+        "ESTALE": "the network drive is gone",
+        "ENOTCONN": "the network drive is gone",
+        "EHOSTDOWN": "the network drive is gone",
+        "ETIMEDOUT": "the network drive does not answer",
+    }.items()
+    if hasattr(errno, name)
+}
+
+
+def no_room(error: OSError, path: str | Path) -> str | None:
+    """Say why a disk takes nothing for now, if this is what an error means.
+
+    Args:
+        error: of a write.
+        path: what was to be written.
+    Returns:
+        A few words; None for any other error.
+    """
+    why = _NO_ROOM.get(error.errno or 0)
+    if error.errno == errno.ENOSPC and hasattr(os, "statvfs"):
+        with contextlib.suppress(OSError):
+            folder = _existing(path)
+            if os.statvfs(folder).f_favail == 0 and free_bytes(folder) > 1 << 20:
+                return "no inodes are left: the disk holds too many files"
+    return why
+
+
 def free_bytes(path: str | Path) -> int:
     """Free space of the disk that holds a path.
 
@@ -182,7 +221,12 @@ def free_bytes(path: str | Path) -> int:
     Returns:
         Bytes.
     """
+    return shutil.disk_usage(_existing(path)).free
+
+
+def _existing(path: str | Path) -> Path:
+    """The nearest folder above a path, or the path itself, that exists."""
     folder = Path(path).resolve()
     while not folder.exists():
         folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return folder

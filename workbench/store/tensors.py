@@ -1,9 +1,12 @@
 """Safetensors files: checked before they are read, written atomically; pickles are never opened."""
 
+import errno
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.store.disguises import disguise
 from workbench.store.files import FileRefused, replacing, shown, sync, why_unreadable
 
 if TYPE_CHECKING:
@@ -24,6 +27,24 @@ def save_tensors(
     Returns:
         The path.
     """
+    with replacing(Path(path)) as temporary:
+        write_tensors(temporary, tensors, metadata)
+    return Path(path)
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, "torch.Tensor"], metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file in place and flush it; a crash may leave a part of it.
+
+    Args:
+        path: where.
+        tensors: name to tensor; see `save_tensors`.
+        metadata: likewise.
+    Raises:
+        OSError: the disk is full or gone, with the system's own number.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     seen: set[int] = set()
@@ -33,10 +54,14 @@ def save_tensors(
         pointer = tensor.untyped_storage().data_ptr()
         plain[name] = tensor.clone() if pointer in seen else tensor
         seen.add(pointer)
-    with replacing(Path(path)) as temporary:
-        save_file(plain, temporary, metadata=metadata)
-        sync(temporary)
-    return Path(path)
+    try:
+        save_file(plain, path, metadata=metadata)
+    except SafetensorError as error:  # it wraps the system's error and drops its number
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        # The fourth argument is Windows' own number; elsewhere it is ignored.
+        raise OSError(code, str(error), str(path), code) from error
+    sync(path)
 
 
 def load_tensors(path: str | Path) -> dict[str, "torch.Tensor"]:
@@ -57,6 +82,11 @@ def load_tensors(path: str | Path) -> dict[str, "torch.Tensor"]:
         return load_file(path)
     except OSError as error:
         raise FileRefused(f"{shown(path)}: {why_unreadable(error)}") from None
+    except KeyError as error:  # a type of numbers that torch does not have
+        raise FileRefused(
+            f"{shown(path)}: its numbers are of type {error}, which torch does not know; save it "
+            "in float16, bfloat16 or float32"
+        ) from None
     except SafetensorError as error:
         raise FileRefused(_damaged(path, error)) from None
 
@@ -103,6 +133,8 @@ def _refuse_others(path: Path) -> None:
 
 
 def _damaged(path: str | Path, error: Exception) -> str:
+    if said := disguise(Path(path)):
+        return f"{shown(path)}: not a sound safetensors file: {said}"
     return (
         f"{shown(path)}: not a sound safetensors file ({error}); it is cut short or altered: "
         "download or save it again"

@@ -5,15 +5,28 @@ from collections.abc import Iterator
 from workbench import store
 from workbench.records import checkpoint
 from workbench.records.events import Event, Preparing, Resumed, Started, Warned
-from workbench.records.sampling import evaluating
+from workbench.records.sampling import Interrupted, evaluating
 from workbench.settings import SettingsError
 from workbench.training import moments, saving
+from workbench.training.requests import giving_way, must_leave
 from workbench.training.state import RunState
 
 
 def begin(run: RunState) -> Iterator[Event]:
-    """Say what will happen, and keep the base's pictures and losses while there is a base."""
+    """Say what will happen, and keep the base's pictures and losses while there is a base.
+
+    Args:
+        run: its trainer is assembled.
+    Yields:
+        Events.
+    Raises:
+        Interrupted: the run was asked to end before its first step.
+    """
     trainer = run.trainer
+    if run.resuming:  # killed before its first checkpoint
+        if trainer.rank == 0:
+            store.write_text(run.folder / "recipe.toml", run.recipe.to_toml())
+        yield Resumed(step=0, total_steps=trainer.total_steps or 0)
     yield Started(
         run=run.recipe.name,
         recipe_hash=run.recipe.hash(),
@@ -31,9 +44,11 @@ def begin(run: RunState) -> Iterator[Event]:
     yield from weighting_note(run)
     if trainer.rank == 0:
         yield Preparing(stage="measuring the base", done=0, total=1)
-        with evaluating(trainer.family), trainer.untrained():
+        with giving_way(run), evaluating(trainer.family), trainer.untrained():
             trainer.stable_loss.measure_base(trainer.stable_losses)
     yield from moments.draw_samples(run, base=True)
+    if must_leave(run):  # asked while it sampled
+        raise Interrupted
 
 
 def go_on(run: RunState, loaded: checkpoint.Loaded) -> Iterator[Event]:
@@ -49,7 +64,8 @@ def go_on(run: RunState, loaded: checkpoint.Loaded) -> Iterator[Event]:
         )
     if not run.accept:
         saving.refuse_changes(saving.world_changes(trainer, cursor))
-    run.step, run.seconds = loaded.step, cursor["seconds"]
+    run.step = run.saved_step = loaded.step
+    run.seconds = cursor["seconds"]
     if trainer.rank == 0:  # what was changed holds for the next resume too
         store.write_text(run.folder / "recipe.toml", run.recipe.to_toml())
     yield Resumed(

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from workbench import store
 from workbench.data.loader import Step
 from workbench.records.events import Event, Finished, Preparing
+from workbench.records.sampling import Interrupted
 from workbench.training import moments
 from workbench.training.beginning import begin, go_on
 from workbench.training.movement import Movement
+from workbench.training.requests import in_a_hurry
 from workbench.training.state import EndReason, RunState
 from workbench.training.step import StepResult, train_step
 from workbench.training.trainer import assemble
@@ -24,7 +26,11 @@ def events(run: RunState) -> Iterator[Event]:
     """
     yield from prepare(run)
     trainer = run.trainer
-    yield from begin(run) if run.loaded is None else go_on(run, run.loaded)
+    try:
+        yield from begin(run) if run.loaded is None else go_on(run, run.loaded)
+    except Interrupted:
+        yield Finished(step=0, reason=run.asked or "stopped")
+        return
     for module in trainer.adapter.modules.values():
         module.train()
     total, steps = trainer.total_steps, trainer.loader.steps(run.step)
@@ -36,7 +42,10 @@ def events(run: RunState) -> Iterator[Event]:
         yield from moments.watch(run, result)
         requests = yield from moments.requests(run)
         reason = _ending(run, requests)
-        yield from moments.cadence(run, requests, last=reason is not None)
+        worked = yield from moments.cadence(run, requests, last=reason is not None)
+        if worked and reason is None:  # asked while it sampled or measured: no further step
+            requests = yield from moments.leave(run)
+            reason = _ending(run, requests)
     yield from end(run, reason)
 
 
@@ -95,8 +104,10 @@ def end(run: RunState, reason: EndReason) -> Iterator[Event]:
         What is saved and drawn, and the end.
     """
     if reason != "terminated":
-        yield from moments.save_lora(run, final=reason == "complete")
-    if reason == "complete" and moments.must_leave(run):  # asked while the file was being proved
+        kept = yield from moments.save_lora(run, final=reason == "complete")
+        if reason == "complete" and not kept:  # told to end while the disk was full
+            reason = run.asked or "stopped"
+    if reason == "complete" and in_a_hurry(run):  # asked while the file was being proved
         reason = "terminated"
     if reason == "complete":
         yield from moments.draw_samples(run)

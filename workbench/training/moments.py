@@ -5,13 +5,13 @@ Each is a generator of events that every process enters; the first process acts,
 
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from workbench import store
-from workbench.records import checkpoint
 from workbench.records.control import REQUESTS
 from workbench.records.events import (
     Continued,
@@ -23,15 +23,20 @@ from workbench.records.events import (
     Saved,
     Warned,
 )
-from workbench.records.sampling import evaluating, sample, save_pictures
+from workbench.records.sampling import (
+    Interrupted,
+    evaluating,
+    sample,
+    save_pictures,
+)
 from workbench.training import saving
+from workbench.training.requests import agreed, any_process, ending, giving_way, pending
+from workbench.training.room import with_room
 from workbench.training.state import RunState
 from workbench.training.step import StepResult
 
 _STILL_STEPS = 20  # so many steps without any gradient mean that nothing is being trained
 _FOUND_STEPS = 50  # by then an optimizer that finds its rate has found one, usually after ten
-_SPACE_EVERY_S = 2  # how often a run that waits for space on a full disk looks again
-_REQUESTS = ("stop", "pause", "save-now", "sample-now", "terminate", "time-up")
 
 
 def progress(run: RunState, epoch: int, result: StepResult) -> Progress:
@@ -103,63 +108,69 @@ def watch(run: RunState, result: StepResult) -> Iterator[Event]:
 
 def requests(run: RunState) -> Generator[Event, None, frozenset[str]]:
     """What is asked of the run now, the same in every process; waits out a pause."""
-    requests = _agreed(run, _pending(run))
+    requests = agreed(run, pending(run))
     if "pause" in requests:
         yield from save_checkpoint(run)
         yield Paused(step=run.step)
         while "pause" in requests and not requests & {"stop", "terminate"}:
             time.sleep(0.2)
-            requests = _agreed(run, _pending(run))
+            requests = agreed(run, pending(run))
         yield Continued(step=run.step)
     return requests
 
 
-def must_leave(run: RunState) -> bool:
-    """Whether any process was told to end in a hurry; every process must ask.
+def leave(run: RunState) -> Generator[Event, None, frozenset[str]]:
+    """Do what is to be done before the end, if the run was told to end since its last step.
 
     Args:
-        run: under way.
+        run: between two steps.
+    Yields:
+        What is saved and measured.
     Returns:
-        The same in all processes.
+        What was asked; nothing where the run goes on.
     """
-    return "terminate" in _agreed(run, _pending(run))
+    asked = agreed(run, ending(run))
+    if asked:
+        yield from save_checkpoint(run)
+        if "terminate" not in asked:
+            yield from validate(run)
+        _clear(run, asked)
+    return asked
 
 
-def _pending(run: RunState) -> frozenset[str]:
-    asked = {"stopped": "stop", "terminated": "terminate"}.get(run.asked or "")
-    lying = run.control.pending() if run.trainer.rank == 0 else frozenset()
-    minutes = run.recipe.length.minutes
-    late = minutes is not None and run.seconds >= 60 * minutes
-    return frozenset(lying) | ({asked} if asked else set()) | ({"time-up"} if late else set())
+def cadence(run: RunState, requests: frozenset[str], *, last: bool) -> Generator[Event, None, bool]:
+    """Save, validate and sample when it is time, or asked; save before anything can fail.
 
-
-def _agreed(run: RunState, requests: frozenset[str]) -> frozenset[str]:
-    """What any process was asked is asked of all."""
-    accelerator = run.trainer.accelerator
-    if accelerator.num_processes == 1:
-        return requests
-    names = _REQUESTS
-    flags = torch.tensor([float(name in requests) for name in names], device=accelerator.device)
-    agreed = accelerator.reduce(flags, reduction="sum")
-    assert isinstance(agreed, torch.Tensor)
-    return frozenset(name for name, flag in zip(names, agreed.tolist(), strict=True) if flag > 0)
-
-
-def cadence(run: RunState, requests: frozenset[str], *, last: bool) -> Iterator[Event]:
-    """Save, validate and sample when it is time, or asked; save before anything can fail."""
+    Args:
+        run: between two steps.
+        requests: what is asked now.
+        last: no further step follows.
+    Yields:
+        What was done.
+    Returns:
+        Whether it measured or sampled, which takes long.
+    """
     recipe, total = run.recipe, run.trainer.total_steps
     fifth = math.ceil(total / 5) if total else 500
     if last or "save-now" in requests or _due(run, recipe.training.checkpoint_every or fifth):
         yield from save_checkpoint(run)
-    if _due(run, recipe.training.lora_every) or "save-now" in requests:
+    hurry = "terminate" in requests
+    if not hurry and (_due(run, recipe.training.lora_every) or "save-now" in requests):
         yield from save_lora(run, final=False)
-    leaving = last and "terminate" not in requests
-    if leaving or _due(run, _measured_every(run)):
+    measures = not hurry and (last or _due(run, _measured_every(run)))
+    if measures:
         yield from validate(run)
-    if not last and ("sample-now" in requests or _due(run, recipe.sampling.every_steps)):
+    draws = not last and ("sample-now" in requests or _due(run, recipe.sampling.every_steps))
+    if draws and run.recipe.sampling.prompts:
+        yield from save_checkpoint(run)
         yield from draw_samples(run)
+    _clear(run, requests)
+    return measures or draws
+
+
+def _clear(run: RunState, requests: frozenset[str]) -> None:
+    """Clear the requests handled above; one that arrived since is handled after the next step."""
     if run.trainer.rank == 0:
-        # Clear only the requests handled above; one that arrived since is handled after the next.
         for name in REQUESTS:
             if name in requests and name != "pause":
                 run.control.clear(name)
@@ -170,60 +181,76 @@ def _due(run: RunState, every: int | None) -> bool:
 
 
 def save_checkpoint(run: RunState) -> Iterator[Event]:
-    """Save; a full disk pauses the run instead of ending it."""
-    trainer, before = run.trainer, time.monotonic()
+    """Save, unless this step is saved already; a full disk pauses the run instead of ending it."""
+    if run.saved_step == run.step:
+        return
+    trainer, seconds = run.trainer, 0.0
+
+    def write() -> Path:
+        nonlocal seconds
+        before = time.monotonic()
+        path = saving.save_checkpoint(trainer, run.folder, run.step, seconds=run.seconds)
+        seconds = time.monotonic() - before
+        return path
+
     if trainer.rank == 0:
-        while True:
-            try:
-                path = saving.save_checkpoint(trainer, run.folder, run.step, seconds=run.seconds)
-                break
-            except checkpoint.DiskFull as error:
-                yield from _wait_for_space(run, error)
-        yield Saved(
-            step=run.step,
-            path=run.inside(path),
-            num_bytes=_size(path),
-            seconds=time.monotonic() - before,
-        )
+        path = yield from with_room(run, write, ending=lambda: bool(ending(run)))
+        if path is not None:
+            size, place = _size(path), run.inside(path)
+            yield Saved(step=run.step, path=place, num_bytes=size, seconds=seconds)
+    run.saved_step = run.step
     trainer.accelerator.wait_for_everyone()
 
 
-def _wait_for_space(run: RunState, error: checkpoint.DiskFull) -> Iterator[Event]:
-    yield Warned(id="disk-full", message=str(error), fix="free the space; the run then goes on")
-    yield Paused(step=run.step, reason="disk full")
-    waiting = True
-    while waiting:
-        if _pending(run) & {"stop", "terminate"}:
-            raise error
-        time.sleep(_SPACE_EVERY_S)  # first of all: a used-up quota leaves free bytes in sight
-        waiting = store.free_bytes(run.folder) < error.needed_bytes
-    yield Continued(step=run.step)
-
-
-def save_lora(run: RunState, *, final: bool) -> Iterator[Event]:
+def save_lora(run: RunState, *, final: bool) -> Generator[Event, None, bool]:
     """Write the LoRA file.
 
     Args:
         run: under way.
-        final: the run's result, under its own name; otherwise one along the way.
+        final: the run's result, under its own name, for which a full disk is waited out; otherwise
+            one along the way, which a full disk costs.
     Yields:
         `Saved`.
+    Returns:
+        Whether the file is there, the same in all processes.
     """
+    kept = True
     if run.trainer.rank == 0:
-        before = time.monotonic()
-        name = run.recipe.name + ("" if final else f"-step{run.step:06d}")
-        path = saving.save_lora(
-            run.trainer, run.final_lora.with_name(f"{name}.safetensors"), run.step
-        )
-        yield Saved(
-            step=run.step,
-            path=run.inside(path),
-            what="lora",
-            final=final,
-            num_bytes=_size(path),
-            seconds=time.monotonic() - before,
-        )
-    run.trainer.accelerator.wait_for_everyone()
+        kept = yield from _write_lora(run, final=final)
+    return not any_process(run, not kept)
+
+
+def _write_lora(run: RunState, *, final: bool) -> Generator[Event, None, bool]:
+    """Write the file and say so; the first process alone."""
+    before, step = time.monotonic(), run.step
+    name = run.recipe.name + ("" if final else f"-step{step:06d}")
+    target = run.final_lora.with_name(f"{name}.safetensors")
+
+    def write() -> Path:
+        return saving.save_lora(run.trainer, target, step)
+
+    if final:
+        path = yield from with_room(run, write, ending=lambda: bool(ending(run)))
+        if path is None:
+            return False
+    else:
+        try:
+            path = write()
+        except OSError as error:
+            if (why := store.no_room(error, target)) is None:
+                raise
+            message = f"{run.inside(target)} was not written: {why}; training goes on"
+            yield Warned(id="lora-not-saved", message=message, fix="free some space", step=step)
+            return False
+    yield Saved(
+        step=step,
+        path=run.inside(path),
+        what="lora",
+        final=final,
+        num_bytes=_size(path),
+        seconds=time.monotonic() - before,
+    )
+    return True
 
 
 def measures_next(run: RunState) -> bool:
@@ -253,9 +280,16 @@ def validate(run: RunState) -> Iterator[Event]:
     """
     trainer = run.trainer
     if trainer.rank == 0:
-        with evaluating(trainer.family), trainer.showing():
+        events: Sequence[Event] = ()
+        with (
+            suppress(Interrupted),
+            giving_way(run),
+            evaluating(trainer.family),
+            trainer.showing(),
+        ):
             losses = trainer.stable_loss.measure(trainer.stable_losses)
-        yield from trainer.stable_loss.events(run.step, losses)
+            events = trainer.stable_loss.events(run.step, losses)
+        yield from events
         if run.movement is not None:
             yield run.movement.measure(run.step)
     trainer.accelerator.wait_for_everyone()
@@ -264,8 +298,19 @@ def validate(run: RunState) -> Iterator[Event]:
 def draw_samples(run: RunState, *, base: bool = False) -> Iterator[Event]:
     """Draw the fixed prompts; a device too full for it costs the pictures, not the run."""
     if run.trainer.rank == 0 and run.recipe.sampling.prompts:
+        event: Event | None = None  # and none where the run is told to end while it draws
         try:
-            event: Event = _sampled(run, base=base)
+            with suppress(Interrupted), giving_way(run):
+                event = _sampled(run, base=base)
+        except OSError as error:
+            if (why := store.no_room(error, run.folder)) is None:
+                raise
+            event = Warned(
+                id="samples-not-kept",
+                message=f"the samples were not kept: {why}; training goes on",
+                fix="free some space",
+                step=run.step,
+            )
         except torch.OutOfMemoryError:
             event = Warned(
                 id="sampling-memory",
@@ -275,7 +320,8 @@ def draw_samples(run: RunState, *, base: bool = False) -> Iterator[Event]:
             )
         if isinstance(event, Warned):  # not before: the error held what filled the device
             torch.cuda.empty_cache()
-        yield event
+        if event is not None:
+            yield event
     run.trainer.accelerator.wait_for_everyone()
 
 

@@ -173,7 +173,7 @@ def make_prior(
     done = len(jobs) - len(missing)
     yield done, len(jobs)
     if missing:
-        family = models.load(recipe.base, device=device)
+        family = models.load(recipe.base, device=device, max_tokens=recipe.data.captions.max_tokens)
         _write_made_by(folder, recipe, chosen, jobs=jobs, base=family.identity)
         pictures = draw(family, recipe.sampling, [(job.prompt, job.seed) for job in missing])
         for job, picture in zip(missing, pictures, strict=True):

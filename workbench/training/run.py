@@ -14,7 +14,7 @@ from workbench.records import checkpoint
 from workbench.records.control import Control
 from workbench.records.events import Event, Failed, Finished, Resumed, Saved, Started
 from workbench.records.lock import RunLock
-from workbench.records.log import EventLog
+from workbench.records.log import EventLog, read_milestones
 from workbench.settings import SettingsError
 from workbench.training import loop, saving
 from workbench.training.state import RunState, StopReason
@@ -150,18 +150,46 @@ class Run:
         first = processes().is_main_process
         lock = RunLock(self.folder) if first else None
         if lock is not None:
-            lock.acquire()
-            self.control.clear()
-            if not self.state.resuming:
-                store.write_text(self.folder / "recipe.toml", self.recipe.to_toml())
+            with self._writable():
+                lock.acquire()
+                self.control.clear()
+                if not self.state.resuming:
+                    store.write_text(self.folder / "recipe.toml", self.recipe.to_toml())
         try:
             if self.state.resuming:
-                self.state.loaded = checkpoint.newest_valid(self.folder, read_only=not first)
+                self.state.loaded = self._newest_checkpoint(read_only=not first)
             with EventLog(self.folder, rank=0 if first else 1) as self._log:
                 yield
         finally:
             if lock is not None:
                 lock.release()
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        """Refuse a place where nothing can be written, before anything long begins."""
+        try:
+            yield
+        except OSError as error:
+            why = store.no_room(error, self.folder) or (error.strerror or str(error)).lower()
+            raise SettingsError(
+                f"the run folder {self.folder} cannot be written to ({why}): choose another place "
+                "with output.folder or --folder"
+            ) from error
+
+    def _newest_checkpoint(self, *, read_only: bool) -> checkpoint.Loaded | None:
+        """What to go on from; None for a run that was killed before its first checkpoint."""
+        try:
+            return checkpoint.newest_valid(self.folder, read_only=read_only)
+        except checkpoint.NoCheckpoint:
+            saved = [e for e in read_milestones(self.folder) if isinstance(e, Saved)]
+            steps = [e.step for e in saved if e.what == "checkpoint"]
+            if steps:
+                raise checkpoint.CheckpointRefused(
+                    f"{self.folder / 'checkpoints'}: the checkpoint of step {steps[-1]} is gone; "
+                    "restore it from a copy, or start a new run: this one does not begin again at "
+                    "step 0"
+                ) from None
+            return None
 
     def _tell(self, event: Event) -> Iterator[Event]:
         """Record an event, hand it out, and let the observers answer."""

@@ -9,6 +9,7 @@ import torch
 
 from workbench import settings
 from workbench.adapters.metadata import metadata
+from workbench.models.clip import WINDOW
 from workbench.recipe import Recipe
 from workbench.records import checkpoint
 from workbench.records.bundle import Bundle
@@ -228,6 +229,7 @@ def describe(trainer: Trainer, step: int) -> dict[str, str]:
             "num_train_images": len(trainer.train_records),
             "batch_size_per_device": recipe.training.batch_size,
             "gradient_accumulation_steps": recipe.training.accumulation,
+            "max_token_length": _token_length(recipe),
             "clip_skip": recipe.base.clip_skip + 1 if recipe.base.clip_skip else None,
             "learning_rate": recipe.optimizer.learning_rate,
             "unet_lr": recipe.optimizer.rate("unet"),
@@ -242,6 +244,12 @@ def describe(trainer: Trainer, step: int) -> dict[str, str]:
         buckets=_buckets(trainer),
         trigger=recipe.data.subsets[0].trigger,
     ) | {"workbench.recipe": recipe.to_toml(comments=False)}
+
+
+def _token_length(recipe: Recipe) -> int | None:
+    """sd-scripts' max_token_length, which is left out where captions have one window."""
+    length = recipe.data.captions.max_tokens
+    return length if length > WINDOW else None
 
 
 def _tags(trainer: Trainer) -> dict[str, dict[str, int]]:

@@ -30,6 +30,7 @@ class RunState:
         asked: why the run should end after this step; None while nobody asks.
         was_complete: the run had come to its end before it was resumed.
         between_steps: no weight is being changed, so what is saved now is whole.
+        saved_step: of the newest checkpoint that this process wrote or read; -1 without one.
         num_still: steps in a row that changed nothing.
         movement: how far the weights have come; None in all processes but the first.
     """
@@ -45,6 +46,7 @@ class RunState:
         self.asked: StopReason | None = None
         self.was_complete = resuming and history.state(folder) == "finished"
         self.between_steps = True
+        self.saved_step = -1
         self.num_still = 0
         self.movement: Movement | None = None
         self.rate = Rate()

@@ -212,7 +212,9 @@ def assemble(
     dataset = data.index(recipe.data) if dataset is None else dataset
     train, held_out = data.split(dataset, recipe.data.holdout, seed=recipe.training.seed)
     yield Preparing(stage="loading the base", done=0, total=1)
-    family = models.load(recipe.base, device=accelerator.device)
+    family = models.load(
+        recipe.base, device=accelerator.device, max_tokens=recipe.data.captions.max_tokens
+    )
     recipe = with_prompts(recipe, dataset, train)
     adapter = recipe.adapter.attach(
         family.parts,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench import store
+from workbench.adapters.files import require_adapter
 from workbench.store import FileRefused
 from workbench.workspace.folders import Workspace
 
@@ -97,12 +98,12 @@ def keep(workspace: Workspace, uploaded: Path, name: str) -> Source:
     Returns:
         The source.
     Raises:
-        FileRefused: it is no sound .safetensors file, or its name leads elsewhere.
+        FileRefused: it is no LoRA that can be read, or its name leads elsewhere.
     """
     if not name.endswith(".safetensors"):
         raise FileRefused(f"a LoRA file must end in .safetensors, got {store.shown(name)}")
     target = workspace.inside("models", f"{FOLDER}/{name}")
-    store.read_header(uploaded)
+    require_adapter(uploaded)
     with store.replacing(target) as temporary:
         shutil.copyfile(uploaded, temporary)
     return Source(f"own/{name}", "", target)

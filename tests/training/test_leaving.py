@@ -1,0 +1,158 @@
+"""A run that is told to end while its model works beside the steps, or by a closed terminal."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_recipes import tiny_recipe, write_photos
+
+from workbench import store
+from workbench.commands import progress
+from workbench.launch import resume
+from workbench.recipe import Recipe
+from workbench.records import checkpoint, history, log
+from workbench.training.run import Run
+
+BUSY = ("sampling.prompts=[zib]", "sampling.steps=20", "output.report=false")
+
+
+@pytest.fixture
+def recipe(tiny_sd: Path, tmp_path: Path) -> Recipe:
+    photos = write_photos(tmp_path / "photos", 3)
+    return tiny_recipe(tiny_sd, photos, tmp_path / "runs", *BUSY)
+
+
+def started(recipe: Recipe) -> Run:
+    return Run(recipe, Path(recipe.output.folder) / recipe.name)
+
+
+def stop_at_call(run: Run, number: int, reason: str) -> list[int]:
+    """Ask the run to end in its model's n-th call from now; what is called is counted."""
+    calls: list[int] = []
+
+    def count(*_: object) -> None:
+        calls.append(run.step)
+        if len(calls) == number:
+            run.stop(reason)
+
+    run.trainer.family.unet.register_forward_pre_hook(count)
+    return calls
+
+
+@pytest.mark.parametrize(("reason", "lora"), [("terminated", False), ("stopped", True)])
+def test_sampling_is_left_at_the_next_call_with_the_step_saved(recipe, reason, lora):
+    chosen = recipe.override(["sampling.every_steps=1", "training.checkpoint_every=1000"])
+    run, told, calls = started(chosen), [], []
+    for event in run.train():
+        told.append(event)
+        if event.event == "saved" and not calls:  # a checkpoint precedes the sampling
+            assert event.what == "checkpoint" and run.step == 1
+            calls = stop_at_call(run, 3, reason)
+    assert told[-1].event == "finished" and (told[-1].step, told[-1].reason) == (1, reason)
+    assert not [e for e in told if e.event == "sampled" and not e.base]
+    assert checkpoint.newest_valid(run.folder).step == 1
+    assert (run.folder / "lora").exists() is lora
+    if reason == "terminated":
+        assert len(calls) == 3, "the third call was the last"
+
+
+def test_what_measures_the_base_is_left_too_and_a_resume_begins_anew(recipe):
+    run = started(recipe)
+    told = []
+    for event in run.train():
+        told.append(event)
+        if event.event == "started":
+            calls = stop_at_call(run, 2, "terminated")
+    assert (told[-1].event, told[-1].step, told[-1].reason) == ("finished", 0, "terminated")
+    assert len(calls) == 2 and not list(run.folder.glob("checkpoints/step-*"))
+    assert history.state(run.folder) == "stopped"
+    events = list(resume(run.folder).train())
+    assert [e.event for e in events if e.event in ("resumed", "finished")] == [
+        "resumed",
+        "finished",
+    ]
+    assert history.state(run.folder) == "finished"
+
+
+def test_a_stop_measures_once_more_and_a_hurry_ends_that(recipe):
+    run = started(recipe.override(["length.steps=100", "validation.every_steps=1000"]))
+    told = []
+    for event in run.train():
+        told.append(event)
+        if event.event == "progress" and event.step == 2:
+            run.stop("stopped")
+        if event.event == "saved" and event.what == "checkpoint":
+            calls = stop_at_call(run, 1, "terminated")
+    assert (told[-1].step, told[-1].reason) == (2, "terminated") or told[-1].reason == "stopped"
+    assert not [e for e in told if e.event == "validated"] and len(calls) == 1
+
+
+def test_only_a_second_interrupt_gives_up_unsaved(recipe, monkeypatch, capsys):
+    """Machines repeat SIGTERM, and launchers send it after SIGINT."""
+    run = started(recipe.override(["length.steps=1000", "sampling.prompts=[]"]))
+    view, sent = progress.EventView(progress.StageBar()), []
+
+    class View:
+        def __getattr__(self, name):
+            return getattr(view, name)
+
+        def draw(self, event):
+            view.draw(event)
+            if event.event == "progress" and not sent:
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
+                    sent.append(number)
+                    signal.raise_signal(number)
+
+    monkeypatch.setattr(progress, "let_go_of_terminal", lambda: None)
+    assert progress.follow(run, View()) == 143
+    assert checkpoint.newest_valid(run.folder).step == 1
+    assert "saving and leaving" in capsys.readouterr().out
+
+
+def test_an_ignored_hangup_stays_ignored(monkeypatch):
+    """nohup: the run goes on when its terminal closes."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert signal.SIGHUP not in progress._ending_signals()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.SIGHUP in progress._ending_signals()
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+def test_a_closed_terminal_saves_and_leaves(recipe, tmp_path):
+    """The terminal's end is SIGHUP to the trainer, and an error to whatever it prints."""
+    chosen = recipe.override(["length.steps=100000", "sampling.prompts=[]"])
+    path = tmp_path / "tiny.toml"
+    path.write_text(chosen.to_toml())
+    master, slave = os.openpty()
+    script = (
+        "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'workbench', *sys.argv[1:]])"
+    )
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", script, "train", str(path), "--folder", str(run)]
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    until = time.monotonic() + 120
+    while time.monotonic() < until and b'"progress"' not in events(run):
+        os.set_blocking(master, False)
+        try:
+            os.read(master, 65536)
+        except BlockingIOError:
+            time.sleep(0.05)
+    os.close(master)
+    assert process.wait(60) == 143
+    last = log.read(run)[-1]
+    assert (last.event, last.reason) == ("finished", "terminated")
+    assert checkpoint.newest_valid(run).step == last.step > 0
+    assert store.read_header(run / "checkpoints" / f"step-{last.step:06d}" / "adapter.safetensors")
+
+
+def events(run: Path) -> bytes:
+    path = run / log.FILE_NAME
+    return path.read_bytes() if path.exists() else b""
