@@ -15,6 +15,7 @@ from workbench.models import single_file
 from workbench.models.base import NEEDS_VELOCITY, BaseSettings
 from workbench.models.clip import END, clip_tokenizer
 from workbench.models.fresh import fresh_unet
+from workbench.models.memory import give_back
 from workbench.models.source import REPOSITORY, Source, files_hash, weight_files
 from workbench.process import DiscreteVP
 from workbench.quiet import hush
@@ -115,6 +116,7 @@ def load_parts(source: Source, settings: BaseSettings) -> Parts:
     fresh = fresh_unet(source.config, settings) if settings.from_scratch else None
     load = _load_file if source.is_file else _load_folder
     unet, text_encoders = load(source, fresh, settings)
+    give_back()
     names = PART_NAMES[source.version]
     files = {name: _files_of(source, name) for name in names} | {"vae": vae_files}
     if fresh is not None:
