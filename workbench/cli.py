@@ -7,6 +7,7 @@ import typer
 
 from workbench.commands import app as page
 from workbench.commands import (
+    bundle,
     captions,
     datasets,
     demo,
@@ -36,7 +37,7 @@ for command in (
     *(demo.demo, training.new, training.check, training.train, training.resume),
     *(captions.caption, datasets.buckets, prior.make_prior),
     *(pictures.sample, pictures.compare, pictures.verify, experiment.experiment),
-    *(loras.inspect, loras.convert, loras.merge),
+    *(loras.inspect, loras.convert, loras.merge, bundle.bundle),
     *(noise.noise, runs.runs, runs.diagnose, page.app, work.work, doctor.doctor),
 ):
     app.command()(command)

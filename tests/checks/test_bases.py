@@ -33,6 +33,7 @@ def extended(source: Path, path: Path, *names: str) -> Path:
 
 @pytest.fixture
 def kinds(tiny_sdxl_file: Path, tiny_sd2_file: Path, tmp_path: Path) -> dict[str, Path]:
+    """What is said of a base, and the base."""
     lora, page = tmp_path / "lora.safetensors", tmp_path / "page.safetensors"
     save_file({"lora_unet_mid_block.lora_down.weight": torch.zeros(1)}, lora)
     page.write_text("<!doctype html><html>Not Found</html>")
@@ -72,11 +73,16 @@ KINDS = (
 
 @pytest.mark.parametrize("said", KINDS)
 def test_check_and_new_name_what_the_base_is(
-    said: str, kinds: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    said: str,
+    kinds: dict[str, Path],
+    tiny_sd2: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     base = kinds[said]
+    config = str(tiny_sd2) if said.endswith("predicts") else None
     before = time.process_time()
-    assert said in look(BaseSettings(path=str(base))).refused
+    assert said in look(BaseSettings(path=str(base), config=config)).refused
     assert time.process_time() - before < 2, "headers alone are read"
     assert ended("check", str(write(tmp_path, base))) == 2
     shown = capsys.readouterr()

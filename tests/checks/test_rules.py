@@ -37,6 +37,7 @@ BF16 = ("training.trainable_dtype=bfloat16", "training.stochastic_rounding=false
 CASES: dict[str, Case] = {
     # base
     "base_unusable": case("base.path=no/such/folder/model.safetensors", good="base.path=critters"),
+    "base_few_steps": case("base.path=some/sdxl-turbo", good=SDXL),
     # optimizers
     "prodigy_rate": case(
         "optimizer.kind=prodigy", "optimizer.learning_rate=1e-4", good="optimizer.learning_rate=1"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from tiny_recipes import tiny_recipe, write_photos
 from tiny_trained import train
 from torch import Tensor
@@ -266,3 +267,14 @@ def test_what_half_precision_drowns_is_told_from_a_wrong_file(
     wrong = {n: t * 1.5 if n.endswith(".alpha") else t for n, t in tensors.items()}
     path = store.save_tensors(tmp_path / "wrong.safetensors", wrong)
     assert not rows(replace(learned, path=path))["model output"].passed
+
+
+def test_a_picture_that_rounding_alone_moves_is_told_from_another_one() -> None:
+    """Sampling adds differences up; the file must draw what the rounded weights draw."""
+    trained = Image.new("RGB", (8, 8), (100, 100, 100))
+    moved = Image.new("RGB", (8, 8), (103, 100, 103))
+    row = parity.rungs.picture_row(moved, trained)
+    assert (row.value, row.passed) == (2.0, False)  # 3 of 255 in two of three channels
+    same = parity.rungs.rounded_picture_row(row, moved, moved)
+    assert same.passed and same.warning and "by 2 of 255 levels" in same.explanation
+    assert parity.rungs.rounded_picture_row(row, moved, trained) == row

@@ -57,8 +57,10 @@ def test_shipped_structures_have_the_published_number_of_weights(version: str, p
 def test_family_and_version_are_read_from_the_files(
     request: pytest.FixtureRequest, name: str, version: str, family: str
 ) -> None:
+    folder = str(request.getfixturevalue(name))
     for fixture in (name, f"{name}_file"):
-        source = locate(BaseSettings(path=str(request.getfixturevalue(fixture))))
+        path = str(request.getfixturevalue(fixture))
+        source = locate(BaseSettings(path=path, config=None if path == folder else folder))
         assert (source.version, source.family) == (version, family)
         assert source.is_file == fixture.endswith("file")
 
@@ -185,7 +187,7 @@ def test_other_kinds_of_files_are_named(tmp_path: Path, key: str, pattern: str) 
 
 
 def test_the_wrong_family_is_refused_with_evidence(
-    tiny_sd: Path, tiny_sdxl_file: Path, tmp_path: Path
+    tiny_sd: Path, tiny_sdxl: Path, tiny_sdxl_file: Path
 ) -> None:
     refused(
         tiny_sd,
@@ -193,18 +195,20 @@ def test_the_wrong_family_is_refused_with_evidence(
         SettingsError,
         family="sdxl",
     )
-    refused(tiny_sdxl_file, r"it holds conditioner\.embedders\.1", SettingsError, family="sd")
+    options = {"family": "sd", "config": str(tiny_sdxl)}
+    refused(tiny_sdxl_file, r"it holds conditioner\.embedders\.1", SettingsError, **options)
 
 
 def test_folders_of_other_models_are_refused(tiny_sd: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
     refused(tmp_path, r"unet/config\.json and .* are missing, and there is no model_index\.json")
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
     refused(tmp_path, r"model_index\.json names FluxPipeline")
-    for channels in (5, 8):
+    for channels, what in ((5, "a depth model"), (8, "a model that edits by instruction")):
         other = shutil.copytree(tiny_sd, tmp_path / f"channels-{channels}")
         path = other / "unet" / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"in_channels": channels}))
-        refused(other, rf"takes {channels} channels and gives 4; .* not models for depth or inst")
+        refused(other, rf"this is {what}.*; the U-Net takes {channels} channels and gives 4")
 
 
 def with_channels(tensors: dict[str, torch.Tensor], channels: int) -> dict[str, torch.Tensor]:

@@ -6,13 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import (
+    AuraFlowTransformer2DModel,
     AutoencoderKL,
+    CogVideoXTransformer3DModel,
     Flux2Transformer2DModel,
     FluxTransformer2DModel,
+    HunyuanVideoTransformer3DModel,
     Lumina2Transformer2DModel,
     PixArtTransformer2DModel,
     QwenImageTransformer2DModel,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
+    UNetSpatioTemporalConditionModel,
     WanTransformer3DModel,
 )
 from diffusers.models import StableCascadeUNet
@@ -32,6 +37,11 @@ CONFIGS = {
     PixArtTransformer2DModel: {"num_layers": 1},
     Lumina2Transformer2DModel: {"num_layers": 1},
     StableCascadeUNet: {},
+    AuraFlowTransformer2DModel: {"num_mmdit_layers": 1, "num_single_dit_layers": 1},
+    CogVideoXTransformer3DModel: {"num_layers": 1},
+    HunyuanVideoTransformer3DModel: {"num_layers": 1, "num_single_layers": 1},
+    SanaTransformer2DModel: {"num_layers": 1},
+    UNetSpatioTemporalConditionModel: {},
 }
 TITLES = {
     SD3Transformer2DModel: "Stable Diffusion 3",
@@ -42,6 +52,11 @@ TITLES = {
     PixArtTransformer2DModel: "PixArt",
     Lumina2Transformer2DModel: "Lumina 2",
     StableCascadeUNet: "Stable Cascade",
+    AuraFlowTransformer2DModel: "AuraFlow",
+    CogVideoXTransformer3DModel: "CogVideoX",
+    HunyuanVideoTransformer3DModel: "HunyuanVideo",
+    SanaTransformer2DModel: "Sana",
+    UNetSpatioTemporalConditionModel: "a video U-Net",
 }
 
 
@@ -76,6 +91,21 @@ NATIVE = {
     "Chroma": ["double_blocks.0.img_attn.qkv.weight", "img_in.weight",
                "distilled_guidance_layer.in_proj.weight"],
     "Stable Diffusion 3": ["model.diffusion_model.joint_blocks.0.context_block.attn.qkv.weight"],
+    "AuraFlow": ["model.register_tokens", "model.cond_seq_linear.weight",
+                 "model.double_layers.0.attn.w1q.weight"],
+    "HunyuanDiT": ["text_embedding_padding", "blocks.0.attn1.Wqkv.weight"],
+    "HiDream": ["double_stream_blocks.0.block.attn1.to_q.weight"],
+    "LTX-Video": ["model.diffusion_model.patchify_proj.weight",
+                  "model.diffusion_model.adaln_single.linear.weight",
+                  "model.diffusion_model.transformer_blocks.0.attn1.to_q.weight"],
+    "Stable Cascade's stage A": ["vquantizer.codebook.weight", "up_blocks.0.weight"],
+    "a U-Net and autoencoder": ["model.diffusion_model.input_blocks.0.0.weight",
+                                "model.diffusion_model.output_blocks.0.0.weight",
+                                "first_stage_model.encoder.down.0.block.0.conv1.weight",
+                                "first_stage_model.decoder.up.0.block.0.conv1.weight"],
+    "a diffusers model in one file": ["unet.down_blocks.0.resnets.0.conv1.weight",
+                                      "text_encoder.text_model.encoder.layers.0.mlp.fc1.weight"],
+    "a diffusion transformer of another": ["transformer_blocks.0.attn.to_q.weight"],
     "Wan": ["patch_embedding.weight", "head.modulation", "blocks.0.self_attn.q.weight"],
     "PixArt": ["t_block.1.weight", "y_embedder.y_embedding", "blocks.0.attn.qkv.weight"],
     "Lumina 2": ["cap_embedder.1.weight", "noise_refiner.0.attention.qkv.weight",
@@ -154,6 +184,8 @@ def test_folders_of_other_things(file: str, what: str, tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_and_one_without_a_denoiser(tmp_path: Path) -> None:
+    refused(tmp_path, "the folder is empty")
+    (tmp_path / "notes.txt").write_text("mine")
     said = refused(tmp_path, "no model in diffusers layout")
     assert "unet/config.json and transformer/config.json are missing" in said
     (tmp_path / "unet").mkdir()

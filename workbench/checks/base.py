@@ -1,12 +1,22 @@
 """What can be known of a base model before it is loaded, or even fetched."""
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
+from workbench import store
 from workbench.models import loading
 from workbench.models.base import BaseSettings
-from workbench.models.source import is_critters, is_remote
+from workbench.models.source import Source, is_critters, is_remote
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
+
+# Names that makers give to models distilled to a few steps, as words of their own; diffusers'
+# LCMScheduler is one too.
+_FEW_STEPS = re.compile(
+    r"(?<![a-z])(turbo|lightning|lcm|hyper|dmd2?|schnell|flash)(?![a-z])|LCM(?=Scheduler)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,7 @@ class Base:
         latent_px: pixels to a latent's side.
         side_multiple_px: both sides of a picture must be multiples of it.
         refused: why it cannot be trained as it is; "" where it can, or lies on the Hub.
+        few_steps: the word by which it is known to draw in few steps, such as "turbo"; "" if none.
     """
 
     family: str | None = None
@@ -34,6 +45,7 @@ class Base:
     side_multiple_px: int = 8
     refused: str = ""
     said_prediction: str | None = None
+    few_steps: str = ""
 
 
 def look(settings: BaseSettings) -> Base:
@@ -52,6 +64,7 @@ def look(settings: BaseSettings) -> Base:
             None if known is None else known.native_px,
             prediction=settings.prediction,
             zero_terminal_snr=bool(settings.zero_terminal_snr),
+            few_steps=_few_steps(settings.path),
         )
     try:
         source = loading.locate(settings)
@@ -67,4 +80,20 @@ def look(settings: BaseSettings) -> Base:
         said.latent_px,
         said.side_multiple_px,
         said_prediction=said.said_prediction,
+        few_steps=_few_steps(settings.path, *_titles(source)),
     )
+
+
+def _few_steps(path: str, *titles: str) -> str:
+    """The word for a model of few steps in a base's name or in what its files say of it."""
+    name = Path(path).stem if path.endswith(".safetensors") else Path(path).name
+    found = (_FEW_STEPS.search(text) for text in (name, *titles))
+    return next((match[0].lower() for match in found if match), "")
+
+
+def _titles(source: Source) -> tuple[str, ...]:
+    """Where the files of a base name it, or its sampler."""
+    if source.is_file:
+        return (store.read_header(source.path)[0].get("modelspec.title", ""),)
+    path = source.path / "scheduler" / "scheduler_config.json"
+    return (str(store.read_json(path).get("_class_name", "")),) if path.is_file() else ()

@@ -152,7 +152,11 @@ def climb(trained: Trained) -> Stages[Proof]:
         rows.append(rungs.untouched_row(untouched, again.base, same_base=same_base))
     if not asked.encode:
         rows.append(rungs.text_row(asked.fixed.encoded_alike(trained.family)))
-    rows.append(rungs.picture_row(again.picture, picture))
+    row = rungs.picture_row(again.picture, picture)
+    if not row.passed:
+        with adapter.rounded(_type_of(stored)):
+            row = rungs.rounded_picture_row(row, again.picture, _picture(trained))
+    rows.append(row)
     rows += again.merging
     rows += rungs.elsewhere_rows(elsewhere)
     return Proof(str(trained.path), tuple(rows), time.monotonic() - started, elsewhere.comfyui)

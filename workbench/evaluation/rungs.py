@@ -284,6 +284,26 @@ def picture_row(found: Image.Image, wanted: Image.Image) -> ProofRow:
     return ProofRow("picture", value, PICTURE_LIMIT, passed, said)
 
 
+def rounded_picture_row(row: ProofRow, found: Image.Image, rounded: Image.Image) -> ProofRow:
+    """Tell a wrong file from one whose rounding shows: steps of sampling add differences up.
+
+    Args:
+        row: the picture rung, which failed.
+        found: drawn with the file.
+        rounded: drawn with the trained adapter, its weights rounded as in the file.
+    Returns:
+        The rung; it holds, with a warning, where the file draws what the rounded weights draw.
+    """
+    again = picture_row(found, rounded)
+    if not again.passed:
+        return row
+    said = (
+        f"The file draws what the trained weights draw once they are saved: saving alone moves the "
+        f"picture by {row.value:.2g} of 255 levels on average. output.dtype = 'float32' keeps it."
+    )
+    return replace(row, passed=True, warning=True, explanation=said)
+
+
 def hash_row(path: Path) -> ProofRow:
     """Every layer against the hash that was recorded when the file was written.
 

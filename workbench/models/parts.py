@@ -5,15 +5,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 
 from workbench import store
+from workbench.models import single_file
 from workbench.models.base import NEEDS_VELOCITY, BaseSettings
 from workbench.models.clip import END, clip_tokenizer
 from workbench.models.fresh import fresh_unet
+from workbench.models.memory import give_back
 from workbench.models.source import REPOSITORY, Source, files_hash, weight_files
 from workbench.process import DiscreteVP
 from workbench.quiet import hush
@@ -30,7 +32,6 @@ PART_NAMES = {
     "sd2": ("unet", "vae", "text_encoder"),
     "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2"),
 }
-_INPUT = "model.diffusion_model.input_blocks.0.0.weight"
 # kohya's sd_model_hash covers the 64 KiB that start at 1 MiB.
 _LEGACY_START, _LEGACY_LENGTH = 0x100000, 0x10000
 
@@ -114,8 +115,8 @@ def load_parts(source: Source, settings: BaseSettings) -> Parts:
     vae, vae_files = _load_vae(source, settings)
     fresh = fresh_unet(source.config, settings) if settings.from_scratch else None
     load = _load_file if source.is_file else _load_folder
-    given = {"vae": vae, "unet": fresh, "tokenizers": tokenizers}
-    unet, text_encoders = load(source, given, dtype=getattr(torch, settings.dtype))
+    unet, text_encoders = load(source, fresh, settings)
+    give_back()
     names = PART_NAMES[source.version]
     files = {name: _files_of(source, name) for name in names} | {"vae": vae_files}
     if fresh is not None:
@@ -228,13 +229,22 @@ def _load_vae(source: Source, settings: BaseSettings) -> tuple[Any, tuple[Path, 
     options = {"torch_dtype": getattr(torch, settings.vae_dtype), "local_files_only": True}
     path, folder = _vae_path(source, settings)
     if path is not None:
+        loader: Any = AutoencoderKL  # its stubs do not know that weights may be given
+        tensors = _vae_tensors(path, settings)
         with _explained(path, source.config):
-            vae = AutoencoderKL.from_single_file(
-                str(path), config=str(source.config), subfolder="vae", **options
+            vae = loader.from_single_file(
+                tensors, config=str(source.config), subfolder="vae", **options
             )
         return _complete(vae, path), (path,)
     files = weight_files(folder.parent, folder.name)[1]
     return from_folder(AutoencoderKL, folder, options), tuple(files)
+
+
+def _vae_tensors(path: Path, settings: BaseSettings) -> dict[str, torch.Tensor]:
+    """An autoencoder's weights, from a full model's file or one of its own."""
+    prefix = single_file.SHARED_PREFIXES["vae"]
+    tensors = single_file.read_part(path, prefix, dtype=settings.vae_dtype)
+    return tensors or single_file.read_part(path, "", dtype=settings.vae_dtype)
 
 
 def _vae_path(source: Source, settings: BaseSettings) -> tuple[Path | None, Path]:
@@ -261,16 +271,15 @@ def _vae_path(source: Source, settings: BaseSettings) -> tuple[Path | None, Path
     return None, folder
 
 
-def _load_folder(
-    source: Source, given: dict[str, Any], *, dtype: torch.dtype
-) -> tuple[Any, tuple[Any, ...]]:
+def _load_folder(source: Source, fresh: Any, settings: BaseSettings) -> tuple[Any, tuple[Any, ...]]:
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     def part(kind: Any, name: str, key: str) -> Any:
-        return from_folder(kind, source.path / name, {key: dtype, "local_files_only": True})
+        options = {key: getattr(torch, settings.dtype), "local_files_only": True}
+        return from_folder(kind, source.path / name, options)
 
-    unet = given["unet"] or part(UNet2DConditionModel, "unet", "torch_dtype")
+    unet = fresh or part(UNet2DConditionModel, "unet", "torch_dtype")
     kinds = (CLIPTextModel, CLIPTextModelWithProjection)
     names = PART_NAMES[source.version][2:]
     encoders = [part(kind, name, "dtype") for kind, name in zip(kinds, names, strict=False)]
@@ -300,55 +309,40 @@ def from_folder(kind: type, folder: Path, options: Mapping[str, object]) -> nn.M
     return model
 
 
-def _load_file(
-    source: Source, given: dict[str, Any], *, dtype: torch.dtype
-) -> tuple[Any, tuple[Any, ...]]:
-    from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
-
-    hush()  # the bar of `from_single_file` has no switch that works before diffusers is imported
-    components = dict(zip(("tokenizer", "tokenizer_2"), given["tokenizers"], strict=False))
-    components |= {
-        "vae": given["vae"],
-        "scheduler": DDIMScheduler(steps_offset=1, clip_sample=False),
-    }
-    unet = given["unet"] or _wider_unet(source, dtype)
-    components |= {"unet": unet} if unet else {}
-    components |= {"safety_checker": None} if source.family == "sd" else {}
-    kinds = {"sd": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}
-    with _explained(source.path, source.config):
-        pipeline = kinds[source.family].from_single_file(
-            str(source.path),
-            config=str(source.config),
-            torch_dtype=dtype,
-            local_files_only=True,
-            **components,
-        )
-    encoders = [getattr(pipeline, name) for name in PART_NAMES[source.version][2:]]
-    for module in (pipeline.unet, *encoders):
-        _complete(module, source.path)
-    return pipeline.unet, tuple(encoders)
-
-
-def _wider_unet(source: Source, dtype: torch.dtype) -> Any:
-    """A file's U-Net whose first layer takes other channels than the config says: inpainting.
-
-    None where the config says it right, and the pipeline loads it.
-    """
+def _load_file(source: Source, fresh: Any, settings: BaseSettings) -> tuple[Any, tuple[Any, ...]]:
+    """Load U-Net and text encoders part by part, so that no weight is held twice."""
     from diffusers import UNet2DConditionModel
+    from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    described = store.read_json(source.config / "unet" / "config.json").get("in_channels", 4)
-    _, shape = store.read_header(source.path)[1].get(_INPUT, ("", ()))
-    if len(shape) != 4 or shape[1] == described:
-        return None
+    hush()  # the bars of its loaders
+    prefixes = single_file.SHARED_PREFIXES | single_file.TEXT_PREFIXES[source.version]
+    dtype = getattr(torch, settings.dtype)
+    shared = {"config": str(source.config), "torch_dtype": dtype, "local_files_only": True}
+    kinds = (CLIPTextModel, CLIPTextModelWithProjection)
+    unet, encoders, loader = fresh, [], cast(Any, UNet2DConditionModel)  # see `_load_vae`
     with _explained(source.path, source.config):
-        return UNet2DConditionModel.from_single_file(
-            str(source.path),
-            config=str(source.config),
-            subfolder="unet",
-            in_channels=shape[1],
-            torch_dtype=dtype,
-            local_files_only=True,
-        )
+        if fresh is None:
+            tensors = single_file.read_part(source.path, prefixes["unet"], dtype=settings.dtype)
+            channels = _taken(source, tensors)
+            unet = loader.from_single_file(
+                tensors, subfolder="unet", in_channels=channels, **shared
+            )
+        for kind, name in zip(kinds, PART_NAMES[source.version][2:], strict=False):
+            tensors = single_file.read_part(source.path, prefixes[name], dtype=settings.dtype)
+            encoders.append(
+                create_diffusers_clip_model_from_ldm(kind, tensors, subfolder=name, **shared)
+            )
+    for module in (unet, *encoders):
+        _complete(module, source.path)
+    return unet, tuple(encoders)
+
+
+def _taken(source: Source, tensors: Mapping[str, torch.Tensor]) -> int:
+    """Channels that a file's U-Net takes: for inpainting other ones than the config says."""
+    described = store.read_json(source.config / "unet" / "config.json").get("in_channels", 4)
+    first = tensors.get(single_file.UNET_INPUT)
+    return first.shape[1] if first is not None and first.ndim == 4 else described
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Find a base model and look at it, by headers and configs alone: no weight is read."""
 
+import difflib
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 from workbench import store
 from workbench.models.base import BaseSettings
+from workbench.models.wrong_folders import broken_links, incomplete_shards, other_format
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
@@ -32,6 +34,10 @@ CONFIGS = Path(__file__).parent / "configs"
 CRITTERS = Path(__file__).parents[1] / "critters" / "base"
 _VAE = "vae/diffusion_pytorch_model.safetensors"
 _LARGEST = 16_000_000  # bytes; the critters' autoencoder takes 9 MB in float32
+_ENDINGS = frozenset({".safetensors", *store.PICKLE_EXTENSIONS})  # which `store` answers for
+_PAGE = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)")
+# What follows a part's stem: its variant before or behind the number of the shard.
+_WEIGHTS = re.compile(r"(?:\.(?P<variant>[\w-]+?))?(?:-\d{5}-of-\d{5})?(?:\.fp16)?\.safetensors")
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -109,7 +115,7 @@ class Peek:
     def pipeline(self) -> str | None:
         """The class that a folder's model_index.json names; None without one."""
         index = self.path / "model_index.json"
-        return store.read_json(index).get("_class_name", "?") if index.exists() else None
+        return str(_table(index).get("_class_name", "?")) if index.is_file() else None
 
     def config(self, part: str) -> dict[str, Any] | None:
         """The config.json of one of a folder's parts.
@@ -120,7 +126,7 @@ class Peek:
             Its content; None where there is none.
         """
         path = self.path / part / "config.json"
-        return store.read_json(path) if path.is_file() else None
+        return _table(path) if path.is_file() else None
 
     def first(self, *marks: str) -> str | None:
         """Look for a tensor of a file.
@@ -130,7 +136,11 @@ class Peek:
         Returns:
             The first name, in the order of the alphabet, that holds one of them.
         """
-        return next((n for n in sorted(self.tensors) if any(m in n for m in marks)), None)
+        return next((n for n in self._sorted if any(m in n for m in marks)), None)
+
+    @cached_property
+    def _sorted(self) -> list[str]:
+        return sorted(self.tensors)
 
 
 def peek(settings: BaseSettings) -> Peek:
@@ -145,7 +155,11 @@ def peek(settings: BaseSettings) -> Peek:
         FileRefused: a pickle, or no safetensors file.
     """
     path = _resolve(settings.path)
-    return Peek(path) if path.is_dir() else Peek(path, *store.read_header(path))
+    if path.is_dir():
+        return Peek(path)
+    if path.suffix not in _ENDINGS and path.is_file() and (said := other_format([path])):
+        raise FileRefused(f"{path}: {said}")
+    return Peek(path, *store.read_header(path))
 
 
 def is_remote(path: str) -> bool:
@@ -218,13 +232,16 @@ def weight_files(folder: Path, part: str) -> tuple[str | None, list[Path]]:
         folder: diffusers folder.
         part: name of the subfolder.
     Returns:
-        Variant (None or "fp16") and the .safetensors files, several if sharded, none if missing.
+        Variant (None, "fp16" or another one) and the .safetensors files, several if sharded, none
+        if missing.
     """
     stem = "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
-    found = sorted((folder / part).glob(f"{stem}*.safetensors"))
-    half = [path for path in found if path.name.startswith(f"{stem}.fp16")]
-    full = [path for path in found if path.name.startswith((f"{stem}.safe", f"{stem}-0"))]
-    return (None, full) if full or not half else ("fp16", half)
+    variants: dict[str | None, list[Path]] = {}
+    for path in sorted((folder / part).glob(f"{stem}*.safetensors")):
+        if match := _WEIGHTS.fullmatch(path.name.removeprefix(stem)):
+            variants.setdefault(match["variant"], []).append(path)
+    first = next((name for name in (None, "fp16", *variants) if name in variants), None)
+    return first, variants.get(first, [])
 
 
 def files_hash(files: Sequence[Path]) -> str:
@@ -254,26 +271,57 @@ def missing_weights(folder: Path, parts: tuple[str, ...]) -> list[str]:
 
 
 def _sound_weights(folder: Path, part: str) -> bool:
-    _, files = weight_files(folder, part)
+    variant, files = weight_files(folder, part)
     for path in files:
         store.read_header(path)
-    if not files:
-        for path in (folder / part).glob("*.bin"):
+    there = folder / part
+    said = incomplete_shards(there, files, variant=variant)
+    if not files and there.is_dir():
+        for path in there.glob("*.bin"):
             store.read_header(path)  # refuses it as the pickle that it is
+        said = said or broken_links(there) or other_format(sorted(there.iterdir()))
+    if said:
+        raise FileRefused(f"{there}: {said}")
     return bool(files)
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """Read a JSON file that must hold names and values."""
+    read = store.read_json(path)
+    if not isinstance(read, dict):
+        raise FileRefused(f"{path}: must be a JSON object, it is a {type(read).__name__}")
+    return read
 
 
 def _resolve(name: str) -> Path:
     path = CRITTERS if name == "critters" else Path(name).expanduser()
     if path.is_dir():
         return path
-    if path.suffix.lower() in store.PICKLE_EXTENSIONS or path.is_file():
+    if path.suffix.lower() in store.PICKLE_EXTENSIONS or path.is_file() or path.is_symlink():
         return path
     if REPOSITORY.fullmatch(name) and path.suffix != ".safetensors":
         from workbench.models.hub import fetch
 
         return fetch(name)
     raise SettingsError(
-        f"base.path {name!r} does not exist; give a diffusers folder, a .safetensors file, "
-        '"critters" or the name of a Hugging Face repository such as "owner/model"'
+        f"base.path {name!r} does not exist{_meant(name)}; give a diffusers folder, a .safetensors "
+        'file, "critters" or the name of a Hugging Face repository such as "owner/model"'
     )
+
+
+def _meant(name: str) -> str:
+    """What a path that does not exist may have been meant for."""
+    if match := _PAGE.match(name):
+        return f': it is a web page, whose repository is "{match[1]}"'
+    if "://" in name:
+        return ": it is a web address, and nothing is fetched from those: download the file first"
+    plain = name.strip(" \t\"'")
+    if plain != name and Path(plain).expanduser().exists():
+        return f": leave out the quotation marks and blanks around {plain}"
+    path = Path(name).expanduser()
+    if path.parent.is_dir():
+        names = [entry.name for entry in path.parent.iterdir()]
+        near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+        if match := [n for n in names if Path(n).stem == path.name] or near:
+            return f"; did you mean {path.parent / match[0]}?"
+    return ""

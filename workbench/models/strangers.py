@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from workbench.layouts.adapters import adapter_of, made_for
 from workbench.layouts.models import EMBEDDING, model_of
+from workbench.models import wrong_folders
 from workbench.models.source import Peek
 from workbench.store import FileRefused
 
@@ -27,7 +28,21 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ("AuraFlow", "AuraFlow"),
     ("Kandinsky", "Kandinsky"),
     ("CogView", "CogView"),
+    ("CogVideo", "CogVideoX"),
     ("LTX", "LTX-Video"),
+    ("HiDream", "HiDream"),
+    ("Mochi", "Mochi"),
+    ("OmniGen", "OmniGen"),
+    ("Latte", "Latte"),
+    ("Allegro", "Allegro"),
+    ("Cosmos", "Cosmos"),
+    ("StableVideo", "Stable Video Diffusion"),
+    ("UNetSpatioTemporal", "Stable Video Diffusion"),
+    ("UNet3D", "a video U-Net"),
+    ("UNetMotion", "an AnimateDiff merge"),
+    ("IFPipeline", "DeepFloyd IF"),
+    ("StableAudio", "Stable Audio"),
+    ("OnnxStableDiffusion", "an ONNX export, made for inference"),
     ("ControlNet", "a ControlNet"),
     ("StableDiffusionControlNet", "a ControlNet"),
     ("Autoencoder", "a bare autoencoder (base.vae takes it)"),
@@ -95,7 +110,8 @@ def _of_folder(seen: Peek, can: str) -> FileRefused:
             kind = next((kind for start, kind in _CLASSES if name.startswith(start)), None)
             if kind is not None:
                 return FileRefused(f"{seen.path}: this is {kind} ({by} names {name}); {can}")
-    return FileRefused(f"{seen.path}: {_incomplete(seen)}; {can}")
+    said = wrong_folders.why(seen.path) or _incomplete(seen)
+    return FileRefused(f"{seen.path}: {said}; {can}")
 
 
 def _incomplete(seen: Peek) -> str:

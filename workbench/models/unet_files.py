@@ -8,7 +8,10 @@ from workbench import store
 from workbench.models.base import BaseSettings
 from workbench.models.clip import ClipTokens, clip_tokenizer
 from workbench.models.parts import PART_NAMES, load_tokenizers, require_prediction
+from workbench.models.single_file import SHARED_PREFIXES, TEXT_PREFIXES, published_names
 from workbench.models.source import CONFIGS, Described, Peek, Source, missing_weights
+from workbench.models.unet_strangers import is_wider, require_plain
+from workbench.models.unet_structure import require_structure
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
@@ -18,17 +21,6 @@ _TITLES = {
     "sd2": "Stable Diffusion 2.x",
     "sdxl": "Stable Diffusion XL",
 }
-# Where the parts lie in a single file of each version; the text encoders tell versions apart.
-_SHARED_PREFIXES = {"unet": "model.diffusion_model.", "vae": "first_stage_model."}
-_TEXT_PREFIXES = {
-    "sdxl": {
-        "text_encoder": "conditioner.embedders.0.transformer.",
-        "text_encoder_2": "conditioner.embedders.1.model.",
-    },
-    "sd2": {"text_encoder": "cond_stage_model.model."},
-    "sd1": {"text_encoder": "cond_stage_model.transformer."},
-}
-_INPUT = "model.diffusion_model.input_blocks.0.0.weight"
 
 
 def recognise(
@@ -47,6 +39,9 @@ def recognise(
     Raises:
         FileRefused: it is one, but a part is missing or its channels fit nothing known.
     """
+    if seen.is_file:
+        named = {new: seen.tensors[old] for new, old in published_names(seen.tensors).items()}
+        seen = replace(seen, tensors=named)
     found = _of_file(seen) if seen.is_file else _of_folder(seen)
     if found is None or found[0] not in versions:
         return None
@@ -54,12 +49,14 @@ def recognise(
     config = _structure(seen, settings, version)
     scheduler = _file_scheduler(seen) if seen.is_file else {}
     source = Source(seen.path, config, family, version, _TITLES[version], evidence, scheduler)
-    _require_known_schedule(seen, source)
-    if _is_wider(seen, source):
+    require_plain(seen, source)
+    if is_wider(seen, source):
         source = replace(source, title=f"{source.title} for inpainting", inpaints=True)
     names = PART_NAMES[version]
     optional = ({"vae"} if settings.vae else set()) | ({"unet"} if settings.from_scratch else set())
     _require_parts(seen, source, tuple(n for n in names if n not in optional), title=title)
+    if seen.is_file and not settings.from_scratch:
+        require_structure(seen, source)
     return source
 
 
@@ -79,7 +76,7 @@ def _of_folder(seen: Peek) -> tuple[str, str] | None:
 
 
 def _of_file(seen: Peek) -> tuple[str, str] | None:
-    for version, prefixes in _TEXT_PREFIXES.items():
+    for version, prefixes in TEXT_PREFIXES.items():
         last = list(prefixes.values())[-1]  # of SDXL the second: the first alone is not enough
         if key := next((name for name in sorted(seen.tensors) if name.startswith(last)), None):
             return version, f"it holds {key}"
@@ -148,53 +145,6 @@ def _latent_px(source: Source) -> int:
     return 2 ** (len(blocks or (0,) * 4) - 1)
 
 
-def in_channels(seen: Peek, source: Source) -> tuple[int, int]:
-    """Channels that a U-Net takes and gives.
-
-    Args:
-        seen: the base.
-        source: where its structure is described.
-    Returns:
-        Of its first and of its last layer: (4, 4), or (9, 4) for inpainting.
-    """
-    config = store.read_json(source.config / "unet" / "config.json")
-    taken, given = config.get("in_channels", 4), config.get("out_channels", 4)
-    _, shape = seen.tensors.get(_INPUT, ("", ()))
-    return (shape[1] if len(shape) == 4 else taken), given
-
-
-def _require_known_schedule(seen: Peek, source: Source) -> None:
-    """Refuse EDM's continuous schedule, which epsilon or v on 1000 steps would unteach."""
-    marks = (("CosXL", "edm_vpred.sigma_max"), ("Playground 2.5", "edm_mean"))
-    kind, by = next(((kind, f"it holds {m}") for kind, m in marks if m in seen.tensors), ("", ""))
-    path = source.config / "scheduler" / "scheduler_config.json"
-    if not seen.is_file and path.exists():
-        name = str(store.read_json(path).get("_class_name", ""))
-        if name.startswith("EDM"):
-            kind, by = (
-                "a model of EDM's schedule, as CosXL and Playground 2.5 are",
-                f"{name} it says",
-            )
-    if kind:
-        raise FileRefused(
-            f"{source.path}: this is {kind} ({by}): its noise levels are continuous sigmas, and "
-            "training it as SDXL would unteach it; choose SDXL base or a model made from that"
-        )
-
-
-def _is_wider(seen: Peek, source: Source) -> bool:
-    """Whether the U-Net takes a mask and a masked picture too; other channels are refused."""
-    taken, given = in_channels(seen, source)
-    if taken not in (given, 2 * given + 1):
-        raise FileRefused(
-            f"{source.path}: the U-Net takes {taken} channels and gives {given}; only text to "
-            f"picture ({given}) and inpainting ({2 * given + 1}: latents, mask, masked picture) "
-            "can be trained, not models for depth or instructions; choose the text-to-image "
-            "model that it was made from"
-        )
-    return taken > given
-
-
 def _file_scheduler(seen: Peek) -> dict[str, Any]:
     """What the file says of its noise schedule: marker tensors, or modelspec metadata."""
     said: dict[str, Any] = {}
@@ -210,7 +160,7 @@ def _file_scheduler(seen: Peek) -> dict[str, Any]:
 
 def _require_parts(seen: Peek, source: Source, parts: tuple[str, ...], *, title: str) -> None:
     if source.is_file:
-        prefixes = _SHARED_PREFIXES | _TEXT_PREFIXES[source.version]
+        prefixes = SHARED_PREFIXES | TEXT_PREFIXES[source.version]
         names = seen.tensors
         missing = [p for p in parts if not any(name.startswith(prefixes[p]) for name in names)]
     else:

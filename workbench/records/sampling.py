@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from workbench import store
 from workbench.models.family import Condition, SampleOptions, SizeInfo
+from workbench.models.memory import give_back
 from workbench.settings import Settings, setting
 
 if TYPE_CHECKING:
@@ -215,7 +216,9 @@ def draw(
     with family.using("codec"):
         for start in range(0, len(jobs), settings.batch_size):
             batch = jobs[start : start + settings.batch_size]
-            for (prompt, seed), image in zip(batch, _draw(family, settings, batch), strict=True):
+            images = _draw(family, settings, batch)
+            give_back()
+            for (prompt, seed), image in zip(batch, images, strict=True):
                 yield Picture(prompt, seed, image)
 
 

@@ -126,6 +126,11 @@ def read_header(
 def _refuse_others(path: Path) -> None:
     if path.is_dir():
         raise FileRefused(f"{shown(path)}: is a folder; name a .safetensors file")
+    if path.is_symlink() and not path.exists():
+        raise FileRefused(
+            f"{shown(path)}: is a link to {shown(path.readlink())}, which is not there; copy the "
+            "file itself, or fetch it again"
+        )
     if path.suffix.lower() in PICKLE_EXTENSIONS:
         raise FileRefused(
             f"{shown(path)}: {path.suffix} files are pickles, which run code when opened; "

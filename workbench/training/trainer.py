@@ -22,6 +22,7 @@ from workbench.diffusion.noise import white
 from workbench.diffusion.objective import Objective
 from workbench.models import loading as models
 from workbench.models.family import Condition, Family
+from workbench.models.memory import give_back
 from workbench.optim import Averaging, Ema
 from workbench.optim.rounding import StandIns
 from workbench.recipe import Recipe
@@ -241,6 +242,7 @@ def assemble(
         batches.latents = yield from cache_latents(recipe, dataset, family, **caches)
     with family.using("text_encoder"):
         fixed = yield from _encode_texts(batches, train, held_out, **caches)
+    give_back()
     loader = _loader(recipe, dataset, train, accelerator)
     return _trainer(recipe, accelerator, family, loader, batches, adapter, (train, held_out), fixed)
 
