@@ -296,12 +296,16 @@ def follow(run: "Run", view: EventView, notice: Notice | None = None) -> int:
             run.stop("terminated", because=f"signal {signal.Signals(number).name}")
             say("  saving and leaving (Ctrl-C once more: at once, without saving)")
 
+    def told_to_leave() -> bool:
+        """By a signal or a notice; a stop asked for by a face or by code is an end in order."""
+        return bool(received) or run.asked == "terminated"
+
     previous = {number: signal.signal(number, stop) for number in ending_signals()}
     try:
         with heeding(notice or Notice(), run, say):
             for event in run.train():
                 view.draw(event)
-                if run.asked is not None and not view.in_steps:
+                if told_to_leave() and not view.in_steps:
                     break  # nothing is learned yet that the next step's end could save
     except ValueError as error:
         if not (view.failed and is_users_mistake(error)):
@@ -310,7 +314,7 @@ def follow(run: "Run", view: EventView, notice: Notice | None = None) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    if run.asked is not None and view.reason != "complete":
+    if told_to_leave() and view.reason != "complete":
         return 128 + (signal.SIGTERM if run.asked == "terminated" else signal.SIGINT)
     return int(view.failed)
 
