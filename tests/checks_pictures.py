@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 
 from workbench.data.buckets import Placement
+from workbench.data.subsets import SetAside
 
 SQUARE = (512, 512)
 
@@ -20,10 +21,13 @@ class Pictures:
         buckets: Sequence[tuple[int, int]] = (),
         scale: float = 1.0,
         coverages: Sequence[float] = (),
+        set_aside: Sequence[SetAside] = (),
+        doubts: Sequence[str] = (),
     ):
         count = len(captions)
         places = subsets or [0] * (count - count // 2) + [1] * (count // 2)
         self.is_drawn = False
+        self.set_aside, self.doubts = tuple(set_aside), tuple(doubts)
         shares = [*coverages, *[None] * (count - len(coverages))]
         self.masks = [
             None if share is None else SimpleNamespace(coverage=share) for share in shares

@@ -15,7 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
     *("settings", "store", "seeds", "quiet", "layouts", "process", "plots", "critters"),
     *("data", "models", "diffusion", "adapters", "optim", "records", "recipe"),
-    *("training", "evaluation", "checks", "intents", "launch", "pretrain", "workspace"),
+    *("training", "evaluation", "checks", "intents", "base_change"),
+    *("launch", "pretrain", "workspace"),
     *("notebook", "app", "commands", "cli"),
 )
 # These know nothing of one another; training/ joins them.

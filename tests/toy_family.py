@@ -5,6 +5,7 @@ continuous flow, a model that is told 1 - sigma and answers the other way round,
 beside, and a denoiser called `mixer`.
 """
 
+import dataclasses
 import itertools
 import zlib
 from collections.abc import Mapping, Sequence
@@ -94,7 +95,7 @@ class PatchCodec:
 class Toy:
     name, process, frees, idle = "toy", Flow(), frozenset[str](), frozenset[str]()
     native_px, max_tokens, inpaints = NATIVE, MOST_ROWS, True
-    version, text_key = ("toy_v1", "toy"), "toy-words-1"
+    version, text_key, single_file = ("toy_v1", "toy"), "toy-words-1", None
 
     def __init__(self, settings: BaseSettings, source: Source, device: torch.device) -> None:
         self.settings, self.codec = settings, PatchCodec()
@@ -204,13 +205,14 @@ def build(folder: Path) -> Path:
 class Module:
     """What a family's file offers; put into the registry by a test."""
 
-    TITLE, NATIVE_PX, NAMES = "Toy", NATIVE, ("toy",)
+    TITLE, NATIVE_PX, NAMES = "Toy", NATIVE, {"toy": NATIVE}
 
     @staticmethod
     def recognise(seen: Peek, settings: BaseSettings) -> Source | None:
         if seen.is_file or not (seen.path / "toy.json").exists():
             return None
-        return Source(seen.path, seen.path, "toy", "toy1", "Toy", "it holds toy.json")
+        source = Source(seen.path, seen.path, "toy", "toy1", "Toy", "it holds toy.json")
+        return dataclasses.replace(source, inpaints=True)
 
     @staticmethod
     def describe(source: Source, settings: BaseSettings) -> Described:

@@ -8,7 +8,7 @@ question.
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from workbench.checks.base import look
+from workbench.models.source import is_critters
 from workbench.recipe import Recipe
 from workbench.settings import SettingsError
 from workbench.settings.advice import Advice
@@ -129,7 +129,7 @@ def advise(intent: str, recipe: Recipe) -> tuple[Advice, ...]:
     """
     if intent not in _WISHES:
         raise SettingsError(f"--for must be one of {', '.join(INTENTS)}, got {intent!r}")
-    wish, small = _WISHES[intent], look(recipe.base).is_critters
+    wish, small = _WISHES[intent], is_critters(recipe.base.path)
     built_in = any(one.path.startswith("critters:") for one in recipe.data.subsets[:1])
     rank, steps = (side[0 if small else 1] for side in (wish.rank, wish.steps))
     prompts = wish.critters_prompts if small else wish.prompts
@@ -141,3 +141,18 @@ def advise(intent: str, recipe: Recipe) -> tuple[Advice, ...]:
         Advice("length.steps", steps, wish.steps[2]),
         Advice("sampling.prompts", list(prompts), f"{wish.shown}. {WITHOUT}"),
     )
+
+
+def recognise(recipe: Recipe) -> Intent | None:
+    """Tell the intent that a recipe follows, by its prompts.
+
+    Args:
+        recipe: of any base.
+    Returns:
+        The intent; None where the prompts are nobody's or the user's own.
+    """
+    prompts = recipe.sampling.prompts
+    for intent in INTENTS:
+        if prompts in (_WISHES[intent].prompts, _WISHES[intent].critters_prompts):
+            return intent
+    return None

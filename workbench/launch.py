@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ from workbench.records.sampling import Interrupted, heed, interruptible
 from workbench.settings import SettingsError
 from workbench.store import FileRefused, shown
 from workbench.training.run import Observer, Run
-from workbench.training.saving import changes, refuse_changes
+from workbench.training.saving import all_changes, changes, refuse_changes
 
 
 def start(recipe: Recipe, *, folder: str | Path | None = None) -> Run:
@@ -69,13 +70,14 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, accept: bool = 
     if not accept:
         refuse_changes(changes(old, new))
     checks.require(new)
-    return _observed(new, Path(folder), resuming=True, accept=accept)
+    changed = all_changes(old, new)
+    return _observed(new, Path(folder), resuming=True, accept=accept, changes=changed)
 
 
-def _observed(recipe: Recipe, folder: Path, **options: bool) -> Run:
-    return Run(
-        recipe, folder, observers=[checks.observe, _lasting(_prove), _lasting(_report)], **options
-    )
+def _observed(recipe: Recipe, folder: Path, **options: Any) -> Run:
+    observers = [checks.observe, _lasting(_prove), _lasting(_report)]
+    # From now on the run may be resumed from any working directory.
+    return Run(recipe.anchored(Path.cwd()), folder, observers=observers, **options)
 
 
 def free_folder(folder: Path) -> Path:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import model_validator
 
@@ -24,7 +24,9 @@ from workbench.optim.schedules import Schedule
 from workbench.records.sampling import SampleSettings
 from workbench.records.validation import ValidationSettings
 from workbench.settings import Settings, SettingsError, setting
+from workbench.settings.foreign import answer_foreign
 
+S = TypeVar("S", bound=Settings)
 PRESETS = Path(__file__).with_name("presets")
 
 
@@ -88,6 +90,12 @@ class TrainingSettings(Settings):
     lora_every: int | None = setting(
         None, ge=1, unit="steps", help="how often to save a LoRA file along the way"
     )
+    lora_every_epochs: int | None = setting(
+        None, ge=1, unit="epochs", help="the same, counted in epochs"
+    )
+    keep_loras: int | None = setting(
+        None, ge=1, help="how many of the newest LoRA files along the way stay; absent: all"
+    )
 
     @model_validator(mode="after")
     def _one_half_precision(self) -> "TrainingSettings":
@@ -107,6 +115,13 @@ class OutputSettings(Settings):
         "float16", help="dtype of the saved LoRA; float32 keeps every bit"
     )
     report: bool = setting(True, help="write the A/B report when the run ends")
+    grace_s: float | None = setting(
+        None,
+        gt=0,
+        unit="s",
+        help="time that the machine gives between SIGTERM and the kill; check and the run warn "
+        "where a step and a save take longer",
+    )
 
 
 class ChecksSettings(Settings):
@@ -161,11 +176,12 @@ class Recipe(Settings):
         """
         if name not in presets():
             raise SettingsError(f"preset must be one of {', '.join(presets())}, got {name!r}")
-        return cls.load(PRESETS / f"{name}.toml")
+        path = PRESETS / f"{name}.toml"
+        return settings.from_toml(cls, store.read_text(path), source=str(path))
 
     @classmethod
     def load(cls, path: str | Path) -> "Recipe":
-        """Read a recipe from a TOML file.
+        """Read a recipe from a TOML file; relative paths are meant from the file's own folder.
 
         Args:
             path: the file.
@@ -173,9 +189,26 @@ class Recipe(Settings):
             The recipe.
         Raises:
             FileRefused: no such file, or not text.
-            SettingsError: a setting is unknown or out of bounds.
+            SettingsError: a setting is unknown or out of bounds, or it is another trainer's file.
         """
-        return settings.from_toml(cls, store.read_text(path), source=str(path))
+        text = store.read_text(path)
+        try:
+            recipe = settings.from_toml(cls, text, source=str(path))
+        except SettingsError:
+            if answer := answer_foreign(text, source=str(path)):
+                raise SettingsError(answer) from None
+            raise
+        return recipe.anchored(Path(path).parent)
+
+    def anchored(self, folder: Path) -> "Recipe":
+        """Make the paths that lead to something in a folder absolute, so that they hold anywhere.
+
+        Args:
+            folder: where relative paths may be meant from.
+        Returns:
+            A recipe; names of the Hub, `critters`, and what is not in the folder stay as they are.
+        """
+        return _anchored(self, folder)
 
     def override(self, assignments: Sequence[str]) -> "Recipe":
         """Change settings by `key=value` strings; see `workbench.settings.override`.
@@ -209,6 +242,26 @@ class Recipe(Settings):
         return hashlib.sha256(
             json.dumps(settings.as_dict(self), sort_keys=True).encode()
         ).hexdigest()
+
+
+# Settings that hold a path, wherever they stand; the dotted name of a class leads to no file.
+_PATHS = frozenset({"path", "config", "vae", "start_from"})
+
+
+def _anchored(tree: S, folder: Path) -> S:
+    """See `Recipe.anchored`."""
+    changes: dict[str, object] = {}
+    for name in type(tree).model_fields:
+        value = getattr(tree, name)
+        if isinstance(value, Settings):
+            changes[name] = _anchored(value, folder)
+        elif isinstance(value, tuple) and value and isinstance(value[0], Settings):
+            changes[name] = tuple(_anchored(one, folder) for one in value)
+        elif name in _PATHS and isinstance(value, str) and value != "critters":
+            here = folder / Path(value).expanduser()
+            changes[name] = str(here.absolute()) if here.exists() else value
+    different = {name: new for name, new in changes.items() if new != getattr(tree, name)}
+    return settings.replace(tree, **different) if different else tree
 
 
 def presets() -> tuple[str, ...]:

@@ -147,7 +147,7 @@ def test_edits_say_what_they_lack(cats):
 def test_tags_that_always_stand_together_are_named(cats):
     folder = Path(cats.data.subsets[0].path)
     for number in range(3, 6):
-        Image.new("RGB", (128, 128)).save(folder / f"{number}.png")
+        Image.new("RGB", (128, 128), (40 * number,) * 3).save(folder / f"{number}.png")
         (folder / f"{number}.txt").write_text("sea, sand, cat")
     said, figure = captions_tags._together(cats)
     assert "`sand` + `sea`" in said and "`cat`" not in said

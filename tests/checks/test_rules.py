@@ -6,6 +6,7 @@ import pytest
 from checks_pictures import SQUARE, Pictures
 
 from workbench import checks
+from workbench.data.subsets import SetAside
 from workbench.recipe import Recipe
 
 
@@ -255,6 +256,47 @@ CASES: dict[str, Case] = {
         good="data.captions.shuffle=false",
         pictures=Pictures([PROSE] * 10),
     ),
+    # pictures and captions as they were found
+    "pictures_set_aside": case(
+        pictures=Pictures(set_aside=[SetAside("a.png", "empty file")]), better=Pictures()
+    ),
+    "pictures_spared": case(
+        pictures=Pictures(set_aside=[SetAside("a.png", "a copy", spare=True)]), better=Pictures()
+    ),
+    "data_doubted": case(
+        pictures=Pictures(doubts=["caption files that no picture took (1): a.txt"]),
+        better=Pictures(),
+    ),
+    "captions_missing": case(
+        "data.subsets.0.trigger=mochi",
+        pictures=Pictures(["a, b"] * 9 + [""], subsets=[0] * 10),
+        better=Pictures(["a, b"] * 10, subsets=[0] * 10),
+    ),
+    # signs in captions
+    "prompt_weights": case(
+        pictures=Pictures(["a, (red hat:1.2), b"] * 9), better=Pictures(["saber (fate), b"] * 9)
+    ),
+    "brackets_escaped": case(
+        pictures=Pictures([r"saber \(fate\), b"] * 9), better=Pictures(["saber (fate), b"] * 9)
+    ),
+    "networks_in_captions": case(
+        pictures=Pictures(["<lora:foo:0.8>, b"] * 9), better=Pictures(["<3, b"] * 9)
+    ),
+    "html_in_captions": case(
+        pictures=Pictures(["red &amp; blue, b"] * 9), better=Pictures(["red & blue, >_<"] * 9)
+    ),
+    "tags_with_underscores": case(
+        pictures=Pictures(["red_hat, b"] * 9), better=Pictures(["red hat, ^_^, >_<, o_o"] * 9)
+    ),
+    "wildcard_files": case(
+        pictures=Pictures(["__colour__ hat, b"] * 9), better=Pictures(["red hat, b"] * 9)
+    ),
+    "comments_in_captions": case(
+        pictures=Pictures(["# made by a tagger\nred hat, b"] * 9), better=Pictures(["#1, b"] * 9)
+    ),
+    "lines_joined": case(
+        good="data.captions.wildcards=true", pictures=Pictures(["red hat, a\nblue hat, b"] * 9)
+    ),
     "wildcards_off": case(
         good="data.captions.wildcards=true", pictures=Pictures(["a, {red|blue} hat"] * 10)
     ),
@@ -370,6 +412,12 @@ CASES: dict[str, Case] = {
         "weighting.kind=min_snr",
         good="weighting.kind=constant",
     ),
+    "prediction_contradicts": case(
+        "base.prediction=v_prediction", good="base.prediction=none", preset="critters"
+    ),
+    "text_encoder_rate_unused": case(
+        "optimizer.text_encoder_learning_rate=1e-5", good="adapter.text_encoder=true"
+    ),
     "velocity_by_name": case("base.path=some/noobai-xl-vpred", good="base.prediction=v_prediction"),
     "clip_skip_sdxl": case(SDXL, "base.clip_skip=1", good="base.clip_skip=0"),
     # machine
@@ -397,7 +445,7 @@ CASES: dict[str, Case] = {
         "sampling.negative=blur", "sampling.guidance=1", good="sampling.guidance=3"
     ),
 }
-TESTED_BELOW = {"missing_library"}
+TESTED_ELSEWHERE = {"missing_library", "save_over_grace"}
 
 
 def found(chosen: Case, *, good: bool, monkeypatch: pytest.MonkeyPatch) -> set[str]:
@@ -409,7 +457,7 @@ def found(chosen: Case, *, good: bool, monkeypatch: pytest.MonkeyPatch) -> set[s
 
 
 def test_every_rule_has_a_case():
-    assert set(checks.RULES) - TESTED_BELOW == set(CASES)
+    assert set(checks.RULES) - TESTED_ELSEWHERE == set(CASES)
     assert len(checks.RULES) >= 30
 
 
@@ -419,8 +467,58 @@ def test_rule(name: str, monkeypatch: pytest.MonkeyPatch):
     assert name not in found(CASES[name], good=True, monkeypatch=monkeypatch)
 
 
+@pytest.mark.parametrize(
+    ("bad", "fix"),
+    [
+        ((SD,), "base.dtype=float16 training.precision=float16"),
+        (
+            (SD, "training.trainable_dtype=bfloat16"),
+            "base.dtype=float16 training.precision=float16 training.trainable_dtype=float32",
+        ),
+        (("base.path=some/z-image",), "base.dtype=float32 training.precision=float32"),
+        (("base.path=some/thing",), "base.dtype=float16 training.precision=float16"),
+        ((), "base.dtype=float32 training.precision=float32"),  # the critters are small
+    ],
+)
+def test_a_gpu_without_bfloat16_is_told_what_to_set(
+    bad: tuple[str, ...], fix: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: False)
+    half = ("base.dtype=bfloat16", "training.precision=bfloat16")
+    recipe = Recipe.preset("critters").override([*half, *bad])
+    findings = {finding.rule.id: finding for finding in checks.check(recipe)}
+    assert findings["bfloat16_emulated"].fix == f"set {fix}"
+    mended = {finding.rule.id for finding in checks.check(recipe.override(fix.split()))}
+    assert not mended & {"bfloat16_emulated", "half_on_cpu", "full_precision_on_gpu"}
+    only_base = recipe.override(["training.precision=float32", *bad])
+    assert "bfloat16_emulated" in {finding.rule.id for finding in checks.check(only_base)}
+
+
 def test_an_optimizer_without_its_library(monkeypatch: pytest.MonkeyPatch):
     eight = case("optimizer.kind=adamw8bit")
     assert "missing_library" not in found(eight, good=False, monkeypatch=monkeypatch)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "missing_library" in found(eight, good=False, monkeypatch=monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["accumulation_over_epoch", "thin_buckets"])
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("batch, accumulation", [(1, 4), (4, 1), (4, 4), (2, 1)])
+def test_a_fix_mends_what_it_is_for(name, count, batch, accumulation):
+    """Also where there is one picture, and nothing but the batch can be made smaller."""
+    pictures = Pictures(["a, b"] * count, subsets=[0] * count)
+    recipe = Recipe.preset("critters").override(
+        [f"training.batch_size={batch}", f"training.accumulation={accumulation}"]
+    )
+
+    def finding(recipe: Recipe) -> checks.Finding | None:
+        found = checks.check(recipe, dataset=pictures)
+        return next((one for one in found if one.rule.id == name), None)
+
+    if (one := finding(recipe)) is None:
+        assert name == "thin_buckets" or batch * accumulation <= count
+        return
+    changes = one.fix.removeprefix("set ").partition(",")[0].split(" and ")
+    mended = recipe.override(changes)
+    assert mended != recipe and finding(mended) is None

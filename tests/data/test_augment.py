@@ -12,7 +12,7 @@ from PIL import Image
 from workbench.data.augment import AugmentSettings, fit, look, recolour
 from workbench.data.buckets import BucketSettings, place
 from workbench.data.dataset import DataSettings, index
-from workbench.data.sources import kohya_box
+from workbench.data.kohya import kohya_box
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 

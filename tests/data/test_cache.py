@@ -1,5 +1,8 @@
 """What is encoded, what is found again, and what is refused."""
 
+import hashlib
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +125,7 @@ def test_a_renamed_picture_is_found_and_an_edited_one_encoded_again(folder, tmp_
 
 def test_equal_pictures_are_encoded_once(folder, tmp_path):
     (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
+    (folder / "copy.txt").write_text("other words, so that both are shown")
     encode = Encoder()
     cache, progress = build(read(folder), tmp_path / "cache", encode)
     assert sum(shape[0] for shape in encode.shapes) == 8 and progress[-1] == (9, 9)
@@ -212,3 +216,36 @@ def test_an_embedding_that_is_not_finite_names_its_caption(tmp_path):
 
     with pytest.raises(FileRefused, match="caption 'b': its embedding is NaN"):
         list(TextCache(folder=tmp_path, key="clip").build(["a", "b"], encode))
+
+
+def test_only_converted_pictures_have_other_keys_than_before(folder, tmp_path):
+    """A key is the hash of what it was made from; its parts of before are written out here."""
+    source = Path(__file__).parents[1] / "pictures" / "p3.png"
+    (folder / "p3.png").write_bytes(source.read_bytes())
+    dataset = read(folder)
+    cache = LatentCache(dataset, folder=tmp_path / "cache", key="vae")
+
+    def before(index: int) -> str:
+        content = hashlib.sha256(dataset.records[index].path.read_bytes()).hexdigest()
+        place = dataset.placements[index]
+        parts = ["1", "latent", content, place.resized, place.crop, "vae", False]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+    changed = [r.name for i, r in enumerate(dataset.records) if cache._key(i, False) != before(i)]
+    assert changed == ["p3.png"]
+    green = dataset.settings.model_copy(update={"background": "#00ff00"})
+    other = LatentCache(index(green), folder=tmp_path / "cache", key="vae")
+    assert all(other._key(i, False) != before(i) for i in range(len(dataset)))
+
+
+def test_a_picture_replaced_with_its_times_kept_is_encoded_again(folder, tmp_path):
+    path = folder / "0.png"
+    build(read(folder), tmp_path / "cache", Encoder())
+    status = path.stat()
+    with Image.open(path) as image:
+        other = Image.eval(image.convert("RGB"), lambda level: 255 - level)
+    other.save(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    encode = Encoder()
+    build(read(folder), tmp_path / "cache", encode)
+    assert sum(shape[0] for shape in encode.shapes) == 1

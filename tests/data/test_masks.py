@@ -56,13 +56,16 @@ def folder(tmp_path: Path) -> Path:
 NAMES = (
     *("0-mask.png", "0-masklabel.png", "0-mask.jpg"),
     *("masks/0.png", "masks/0.webp", "masks/0-mask.png"),
+    *("0_mask.png", "0.mask.png", "0-Mask.png", "0-MASK.PNG", "0_Mask.JPG", "0-masks.png"),
+    *("mask_0.png", "0.png-mask.png", "0-alpha-mask.png", "0-matte.png", "0_masklabel.png"),
+    *("mask/0.png", "Masks/0.png", "conditioning/0.png", "masks/0_mask.png", "masks/0.png.png"),
 )
 
 
 @pytest.mark.parametrize("mask", NAMES)
 def test_conventions(tmp_path, mask):
     photo(tmp_path, "0.png")
-    (tmp_path / "masks").mkdir()
+    (tmp_path / mask).parent.mkdir(exist_ok=True)
     painted(mode="RGB").save(tmp_path / mask, quality=95)
     dataset = read(tmp_path)
     assert [record.name for record in dataset.records] == ["0.png"]
@@ -74,9 +77,48 @@ def test_names_that_are_no_masks():
         ["face-mask.png", "a/b.png", "c/b-mask.png", "masks/x.png", "-mask.png", "b.txt", "z"]
     )
     assert found == {} and lonely == []
+    alone = ["gas_mask.jpg", "mask.png", "Mask-2.png", "masked.png", "unmask_1.png"]
+    assert find_masks([*alone, "gas.txt", "2.txt", "face.png"]) == ({}, [])
     found, lonely = find_masks(["a/1.jpg", "a/1.webp", "a/masks/1.png", "a/masks/2.png", "1.png"])
     assert found == {"a/1.jpg": "a/masks/1.png", "a/1.webp": "a/masks/1.png"}
     assert lonely == ["a/masks/2.png"]
+
+
+def test_folders_of_masks_beside_folders_of_pictures():
+    found, _ = find_masks(["img/1.png", "img/sub/2.png", "mask/1.png", "mask/sub/2.png"])
+    assert found == {"img/1.png": "mask/1.png", "img/sub/2.png": "mask/sub/2.png"}
+    assert find_masks(["a/x.png", "a_masks/x.png"])[0] == {"a/x.png": "a_masks/x.png"}
+    # Whose mask it is cannot be known; it is no picture all the same.
+    found, lonely = find_masks(["a/1.png", "b/1.png", "masks/1.png", "a/2.png", "masks/2.png"])
+    assert found == {"a/2.png": "masks/2.png"} and lonely == ["masks/1.png"]
+
+
+def test_letter_case_and_accents_are_no_difference():
+    nfc, nfd = "\u00e9t\u00e9", "e\u0301te\u0301"
+    found, _ = find_masks([f"{nfc}.PNG", f"{nfd}-Mask.png", "IMG_1.JPG", "img_1_MASK.png"])
+    assert found == {f"{nfc}.PNG": f"{nfd}-Mask.png", "IMG_1.JPG": "img_1_MASK.png"}
+
+
+def test_a_mask_in_colour_is_doubted_by_name(tmp_path):
+    photo(tmp_path, "gas.jpg")
+    photo(tmp_path, "gas_mask.jpg", seed=1)
+    (tmp_path / "gas_mask.txt").unlink()
+    assert read(tmp_path).doubts == (
+        "gas_mask.jpg is in colour, as pictures are, and by its name the mask of gas.jpg; rename "
+        "it if it is a picture",
+    )
+    red = Image.merge("RGB", [painted(), *[Image.new("L", SIZE)] * 2])
+    red.save(tmp_path / "gas_mask.png")
+    (tmp_path / "gas_mask.jpg").unlink()
+    assert read(tmp_path).doubts == ()
+
+
+def test_a_transparent_mask_hides_what_is_transparent(tmp_path):
+    photo(tmp_path, "0.png")
+    mask = Image.new("RGBA", SIZE, "white")
+    mask.putalpha(painted())
+    mask.save(tmp_path / "0-mask.png")
+    assert read(tmp_path).masks[0].coverage == pytest.approx(0.5, abs=0.02)
 
 
 def test_a_mask_without_a_picture_is_set_aside(folder):

@@ -217,15 +217,39 @@ def test_an_untrained_lora_is_not_called_broken(tiny_sd: Path, tmp_path: Path) -
     assert proof.passed, proof.findings
 
 
-def test_a_full_fine_tune_is_proved_by_the_run_itself(tiny_sd: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["diffusers", "single_file"])
+def test_a_full_fine_tune_is_proved_by_the_run_itself(
+    tiny_sd: Path, tmp_path: Path, layout: str
+) -> None:
     photos = write_photos(tmp_path / "photos", 3)
+    wanted = "adapter.kind=full", "adapter.text_encoder=true", f"adapter.layout={layout}"
     run = wb.start(
-        tiny_recipe(tiny_sd, photos, tmp_path, "adapter.kind=full", "output.report=false"),
+        tiny_recipe(tiny_sd, photos, tmp_path, *wanted, "length.steps=2", "output.report=false"),
         folder=tmp_path / "run",
     )
     (proved,) = [event for event in run.train() if isinstance(event, Proved)]
     assert proved.passed, proved.findings
-    assert (run.final_lora / "unet" / "config.json").exists()
+    assert parity.verify(run.folder).passed
+    if layout == "diffusers":
+        assert (run.final_lora / "unet" / "config.json").exists()
+        file = run.final_lora / "text_encoder" / "model.safetensors"
+        names = store.load_tensors(file)
+        assert all(name.startswith("text_model.") for name in names)
+        older = {name.removeprefix("text_model."): t for name, t in names.items()}
+        store.save_tensors(file, older, {"format": "pt"})
+        assert parity.verify(run.folder).passed, "a folder of before is read as well"
+        return
+    assert run.final_lora.name == "tiny.safetensors"
+    assert parity.verify(run.final_lora).passed
+    whole = store.load_tensors(run.final_lora)
+    name = "cond_stage_model.transformer.text_model.final_layer_norm.bias"
+    store.save_tensors(
+        run.final_lora, whole | {name: whole[name] + 1}, store.read_header(run.final_lora)[0]
+    )
+    proof = parity.verify(run.final_lora)
+    assert not proof.passed and name in " ".join(proof.findings)
+    wrong = {row.name: row.passed for row in parity.verify(run.folder).rows}
+    assert not wrong["tensors"] and not wrong["model output"]
 
 
 def test_what_half_precision_drowns_is_told_from_a_wrong_file(

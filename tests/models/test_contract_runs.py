@@ -17,19 +17,20 @@ from workbench import checks, store
 from workbench.evaluation import parity
 from workbench.evaluation.batches import gather, render
 from workbench.evaluation.guesses import guesses
-from workbench.evaluation.loading import open_run
+from workbench.evaluation.loading import attach, open_run
 from workbench.evaluation.noise import open_scene
 from workbench.models import loading, registry
 from workbench.models.base import BaseSettings
-from workbench.models.defaults import Machine
+from workbench.models.defaults import CRITTERS, Machine
 from workbench.models.family import SampleOptions
 from workbench.recipe import Recipe
 from workbench.records import log
 from workbench.records.events import Proved, Warned
 from workbench.records.fixed import weights_hash
-from workbench.settings import walk
+from workbench.settings import SettingsError, walk
 from workbench.settings.advice import follow, kept
 from workbench.training.run import Run
+from workbench.training.saving import save_lora
 from workbench.training.step import train_step
 
 pytestmark = [pytest.mark.families, pytest.mark.usefixtures("toy")]
@@ -95,6 +96,36 @@ def test_a_full_fine_tune_is_proved(case: Case, recipe: Callable[..., Recipe]) -
         assert ("strength 0" in proved.numbers) == (keep == "true")
 
 
+def test_a_full_fine_tune_in_one_file_comes_back_or_is_refused(
+    case: Case, recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    encoder = f"adapter.text_encoder={str(case.encoder).lower()}"
+    chosen = recipe("adapter.kind=full", encoder, "adapter.layout=single_file", "length.steps=1")
+    if case.family in ("zimage", "toy"):
+        with pytest.raises(
+            SettingsError, match=r"adapter\.layout must be .diffusers. for this base"
+        ):
+            assembled(chosen)
+        return
+    trainer = assembled(chosen)
+    train_step(trainer, trainer.loader.step(0))
+    path = save_lora(trainer, tmp_path / "whole.safetensors", 1)
+    family = loading.load(chosen.base)
+    untouched = weights_hash(family.parts)
+    adapter = attach(family, path)
+    learned = trainer.adapter.state()
+    assert adapter.state().keys() == learned.keys()
+    assert all(torch.equal(tensor, learned[name]) for name, tensor in adapter.state().items())
+    with adapter.strength(0):
+        assert weights_hash(family.parts) == untouched
+    config = Path(chosen.base.path)
+    again = chosen.base.model_copy(update={"path": str(path), "config": str(config)})
+    whole = loading.load(again)  # as any other base
+    trained = {part: module.state_dict() for part, module in trainer.family.parts.items()}
+    for part, module in whole.parts.items():
+        assert all(torch.equal(t, trained[part][n]) for n, t in module.state_dict().items()), part
+
+
 @pytest.fixture(scope="module")
 def runs(
     bases: Callable[[str], Path], photos: Path, tmp_path_factory: pytest.TempPathFactory
@@ -158,7 +189,7 @@ def test_a_corrupted_condition_fails_the_proof(
     """The model that reads the file is told something else than the one that trained."""
     trained = open_run(runs(name), weights="checkpoint")
     collate, reloaded = trained.family.collate, []
-    attach = parity.formats.attach_file
+    attach = parity.attach
 
     def noticed(*args: Any, **kwargs: Any) -> Any:
         reloaded.append(True)
@@ -168,7 +199,7 @@ def test_a_corrupted_condition_fails_the_proof(
         text = collate(rows)
         return {k: t * 1.2 if t.is_floating_point() and reloaded else t for k, t in text.items()}
 
-    monkeypatch.setattr(parity.formats, "attach_file", noticed)
+    monkeypatch.setattr(parity, "attach", noticed)
     monkeypatch.setattr(trained.family, "collate", wrong)
     found = {row.name: row.passed for row in parity.prove_file(trained).rows}
     assert found["tensors"] and not found["model output"]
@@ -214,6 +245,9 @@ def test_what_follows_from_it_can_be_followed(
     settings = BaseSettings(path=str(base))
     advised = loading.defaults(settings, Machine(cuda=True, native_bfloat16=native_bfloat16))
     recipe = follow(advised, Recipe.preset("sd15-lora").override([f"base.path={base.as_posix()}"]))
+    critters = {one.setting for one in CRITTERS}
+    assert {one.setting for one in advised} >= critters, "what the critters set is set back"
+    assert len({one.setting for one in advised}) == len(advised)
     assert kept(advised, recipe), "something follows from every base"
     assert all(one.reason and not one.reason.endswith(".") for one in advised)
     said = loading.module(case.family).describe(loading.locate(settings), settings)
@@ -233,6 +267,7 @@ def test_the_app_describes_it(case: Case, recipe: Callable[..., Recipe]) -> None
     chosen = recipe()
     source = loading.locate(chosen.base)
     assert source.title in _about(chosen.base, 0)
+    assert f"pictures of {loading.load(chosen.base).native_px} px" in _about(chosen.base, 0)
     tokens, how = caption_reader(chosen.base, 75)
     assert how == "" and tokens.count_tokens("a red cat") > 0
     assert tokens.max_tokens == loading.load(chosen.base).max_tokens

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -12,12 +13,28 @@ from workbench import store
 from workbench.store import hashes
 
 OLD_NS = 1_700_000_000_000_000_000
+FUTURE_NS = 4_000_000_000_000_000_000
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "home"))
     return tmp_path / "home" / "cache"
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """A minute has passed since anything was written."""
+    now = time.time_ns
+    monkeypatch.setattr(hashes.time, "time_ns", lambda: now() + 60 * 10**9)
+
+
+@pytest.fixture
+def readings(monkeypatch):
+    """How often a whole file was hashed."""
+    count, digest = [], hashlib.file_digest
+    monkeypatch.setattr(hashes.hashlib, "file_digest", lambda *a: count.append(1) or digest(*a))
+    return count
 
 
 def settled(path, content, mtime_ns=OLD_NS):
@@ -30,35 +47,73 @@ def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
-def test_remembered_by_size_and_time_and_recomputed_when_either_changes(tmp_path, home):
+def test_a_file_that_lay_still_is_read_once(tmp_path, home, later, readings):
+    path = settled(tmp_path / "a", b"fox")
+    assert [store.file_hash(path) for _ in range(3)] == [sha256(b"fox")] * 3
+    assert len(readings) == 1
+    # A time in the future says nothing about when it was written.
+    path = settled(tmp_path / "b", b"fox", FUTURE_NS)
+    assert [store.file_hash(path) for _ in range(3)] == [sha256(b"fox")] * 3
+    assert len(readings) == (2 if os.name == "posix" else 4)
+
+
+@pytest.mark.parametrize("mtime_ns", [OLD_NS, OLD_NS + 1, FUTURE_NS])
+@pytest.mark.parametrize("content", [b"cat", b"bird"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_whatever_was_kept_a_change_is_seen(tmp_path, home, later, *, mtime_ns, content, replaced):
     path = settled(tmp_path / "a", b"fox")
     assert store.file_hash(path) == sha256(b"fox")
-    settled(path, b"cat")  # same size, same time: the memo answers
-    assert store.file_hash(path) == sha256(b"fox")
-    settled(path, b"cat", OLD_NS + 1)
-    assert store.file_hash(path) == sha256(b"cat")
-    settled(path, b"bird", OLD_NS + 1)
-    assert store.file_hash(path) == sha256(b"bird")
+    if replaced:
+        os.replace(settled(tmp_path / "new", content, mtime_ns), path)
+    else:
+        settled(path, content, mtime_ns)
+    assert store.file_hash(path) == sha256(content)
 
 
-def test_file_written_just_now_is_hashed_anew(tmp_path, home):
+def test_without_times_and_inodes_bytes_tell(tmp_path, home, later, monkeypatch, readings):
+    """A share whose clock knows no changes, and whose inodes are others at each look."""
+    path = settled(tmp_path / "a", bytes(1 << 20))
+    real, looks = os.fstat, iter(range(1000))
+
+    def fstat(handle):
+        fields = list(real(handle))
+        fields[1] = inode()
+        fields[7:10] = [1_700_000_000] * 3
+        return os.stat_result(fields, {"st_mtime_ns": OLD_NS, "st_ctime_ns": OLD_NS})
+
+    monkeypatch.setattr(hashes.os, "fstat", fstat)
+    inode = lambda: 7  # noqa: E731
+    first = store.file_hash(path)
+    assert store.file_hash(path) == first == sha256(bytes(1 << 20)) and len(readings) == 1
+    with open(path, "r+b") as file:
+        file.seek((1 << 20) - 1)
+        file.write(b"x")
+    assert store.file_hash(path) == sha256(bytes((1 << 20) - 1) + b"x")
+    inode = lambda: next(looks)  # noqa: E731
+    assert {store.file_hash(path) for _ in range(3)} == {sha256(path.read_bytes())}
+
+
+def test_file_written_just_now_is_hashed_anew(tmp_path, home, readings):
     path = tmp_path / "a"
     path.write_bytes(b"fox")
-    status = path.stat()
-    assert store.file_hash(path) == sha256(b"fox")
-    settled(path, b"cat", status.st_mtime_ns)
-    assert store.file_hash(path) == sha256(b"cat")
+    assert store.file_hash(path) == store.file_hash(path) == sha256(b"fox")
+    assert len(readings) == 2, "a clock of two seconds could hide the next change"
 
 
-def test_memo_is_shared_by_processes(tmp_path, home):
+def test_memo_is_shared_by_processes(tmp_path, home, later, readings):
     path = settled(tmp_path / "a", b"fox")
-    script = "import sys; from workbench import store; print(store.file_hash(sys.argv[1]))"
+    script = """
+import sys, time
+now = time.time_ns
+time.time_ns = lambda: now() + 60 * 10**9
+from workbench import store
+print(store.file_hash(sys.argv[1]))
+"""
     run = subprocess.run(
         [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
     )
-    assert run.stdout.strip() == sha256(b"fox")
-    settled(path, b"cat")
-    assert store.file_hash(path) == sha256(b"fox")
+    assert run.stdout.strip() == store.file_hash(path) == sha256(b"fox")
+    assert readings == []
 
 
 def test_locked_memo_costs_no_answer(tmp_path, home, monkeypatch):

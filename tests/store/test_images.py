@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from workbench import store
+from workbench.store import images
 
 
 def chunk(kind, content):
@@ -46,21 +47,28 @@ def saved(tmp_path, name, image, **options):
     return tmp_path / name
 
 
-@pytest.mark.parametrize("side", [30_000, 14_000, 10_001])  # Pillow refuses, warns, is silent
+@pytest.mark.parametrize("side", [30_000, 16_385])
 def test_huge_picture_is_refused_from_its_header(tmp_path, side):
     (tmp_path / "a.png").write_bytes(png(side, side))
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for read in (store.image_header, store.open_image):
-            with pytest.raises(store.FileRefused, match=r"a\.png: .* more than 100,000,000 pixels"):
+            with pytest.raises(store.FileRefused, match=r"a\.png: .* more than 268,435,456 pixels"):
                 read(tmp_path / "a.png")
     with pytest.raises(store.FileRefused, match="member x"):
         store.image_header(io.BytesIO(png(side, side)), name="member x")
 
 
-def test_picture_at_the_limit_is_read_from_its_header(tmp_path):
-    (tmp_path / "a.png").write_bytes(png(10_000, 10_000))
-    assert store.image_header(tmp_path / "a.png").width == 10_000
+@pytest.mark.parametrize(
+    "width, height",
+    [(16_384, 16_384), (11_648, 8_736), (14_204, 10_652), (16_320, 12_240)],
+    ids=["limit", "102 megapixels", "151", "200"],
+)
+def test_what_cameras_take_is_no_bomb(tmp_path, width, height):
+    (tmp_path / "a.png").write_bytes(png(width, height))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        assert store.image_header(tmp_path / "a.png").width == width
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tiff"])
@@ -164,14 +172,72 @@ def test_damaged_picture_is_refused_and_nothing_else(tmp_path, name):
     [
         ("a.png", b"", r"empty file \(0 bytes\)"),
         ("a.png", b"hello", "not an image that can be read"),
-        ("a.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
-        ("a.heic", b"\0\0\0\x18ftypheic", "no decoder for it is installed; convert it"),
+        ("a.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "a drawing or page"),
+        ("a.png", bytes(500), "holds only zeros"),
+        ("a.jpg", b"<html>403 Forbidden</html>", "a web page"),
+        ("a.jpg", b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer"),
+        ("a.jpg", b"\0\x05\x16\x07\0\x02\0\0", "a leftover of macOS"),
+        ("a.jpg", b"\0\0\0\x18ftypmp42", "a video"),
+        ("a.jpg", b"\xff\x0a\0\0", "JPEG XL is not read"),
+        ("a.jpg", b"\0\0\0\x0cjP  \r\n", "JPEG 2000 is not read"),
     ],
 )
 def test_what_is_no_picture(tmp_path, name, content, reason):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(store.FileRefused, match=f"{name}: {reason}"):
         store.open_image(tmp_path / name)
+
+
+def test_a_phone_picture_names_its_decoder_where_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(images.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(images, "_formats", images._formats.__wrapped__)
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(16))
+    with pytest.raises(store.FileRefused, match=r"pip install pi-heif.*or save it as PNG or JPEG"):
+        store.open_image(tmp_path / "a.jpg")
+
+
+def test_a_phone_picture_is_read_where_its_decoder_is(tmp_path):
+    pytest.importorskip("pillow_heif").from_pillow(noisy(64, 32)).save(tmp_path / "a.heic")
+    (tmp_path / "a.heic").rename(tmp_path / "a.png")  # the content decides
+    assert store.image_header(tmp_path / "a.png").format == "HEIF"
+    assert converted(tmp_path / "a.png")[0].shape == (32, 64, 3)
+
+
+@pytest.mark.parametrize("name, format", [("a.jfif", "JPEG"), ("a.png", "JPEG"), ("a.jpe", "WEBP")])
+def test_content_decides_whatever_the_name_says(tmp_path, name, format):
+    path = saved(tmp_path, name, noisy(16, 8), format=format)
+    assert store.image_header(path).format == format
+    assert converted(path)[0].shape == (8, 16, 3)
+
+
+def test_avif_is_read_and_its_end_is_known(tmp_path):
+    path = saved(tmp_path, "a.avif", Image.new("RGB", (16, 8), (200, 40, 40)), quality=100)
+    assert numpy.abs(converted(path)[0].astype(int) - (200, 40, 40)).max() <= 4
+    content = path.read_bytes()
+    assert not store.looks_cut_short(io.BytesIO(content), "AVIF")
+    assert store.looks_cut_short(io.BytesIO(content[:-3]), "AVIF")
+
+
+@pytest.mark.parametrize("background, level", [("white", 255), ("black", 0), ("#808080", 128)])
+def test_transparency_is_laid_on_the_background(tmp_path, background, level):
+    path = saved(tmp_path, "a.png", Image.new("RGBA", (4, 4), (9, 9, 9, 0)))
+    with store.open_image(path) as image:
+        picture, notes = store.to_rgb(image, background=background)
+    assert picture.getpixel((0, 0)) == (level,) * 3 and notes == (f"alpha on {background}",)
+
+
+@pytest.mark.parametrize(
+    "color, grey",
+    [
+        ((255, 255, 255, 0), 0),
+        ((255, 255, 255, 255), 255),
+        ((0, 0, 0, 255), 0),
+        ((255, 255, 255, 128), 128),
+    ],
+)
+def test_a_mask_is_black_where_it_is_transparent(tmp_path, color, grey):
+    with store.open_image(saved(tmp_path, "a.png", Image.new("RGBA", (4, 4), color))) as image:
+        assert store.to_grey(image).getpixel((0, 0)) == grey
 
 
 def test_missing_picture_and_folder(tmp_path):

@@ -9,8 +9,8 @@ from tiny_recipes import assembled
 from workbench import seeds
 from workbench.diffusion import noise, weighting
 from workbench.settings import SettingsError
-from workbench.training import saving
 from workbench.training import step as stepping
+from workbench.training.description import describe
 
 
 def first_batch(trainer):
@@ -28,7 +28,7 @@ def test_input_perturbation_goes_in_and_is_not_asked_for(recipe) -> None:
     a = trainer.family.process.alphas[asked.level][:, None, None, None]
     expected = a.sqrt() * batch.latents + (1 - a).sqrt() * pair.input
     assert torch.allclose(asked.noisy, expected, atol=1e-5)
-    found = saving.describe(trainer, step=0)
+    found = describe(trainer, step=0)
     assert found["ss_ip_noise_gamma"] == "0.5"
     assert found["ss_zero_terminal_snr"] == "False"
 
@@ -53,7 +53,7 @@ def test_zero_terminal_snr_trains_at_its_end(recipe) -> None:
     assert torch.equal(asked.noisy, drawn)
     assert torch.equal(asked.target, -batch.latents)
     assert stepping.batch_losses(trainer, batch).weighted.isfinite().all()
-    found = saving.describe(trainer, step=0)
+    found = describe(trainer, step=0)
     assert found["ss_zero_terminal_snr"] == "True"
     assert found["ss_noise_offset"] == "0.1"
     assert found["modelspec.prediction_type"] == "v"

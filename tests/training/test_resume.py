@@ -21,7 +21,7 @@ from workbench.recipe import Recipe
 from workbench.records import checkpoint, events, log
 from workbench.settings.fields import tag
 from workbench.training.run import Run
-from workbench.training.saving import world_changes
+from workbench.training.saving import changes, world_changes
 
 EVERYTHING = (
     "length.steps=9",
@@ -275,6 +275,14 @@ def test_a_longer_run_joins_its_longer_schedule(recipe, tmp_path):
     assert rates == pytest.approx(expected)
     assert [e.id for e in told if e.event == "warned"] == ["schedule-stretched"]
     assert "ends at step 8 in place of 4" in next(e for e in told if e.event == "warned").message
+
+
+def test_another_layout_of_the_result_needs_no_consent(recipe):
+    old = recipe("adapter.kind=full")
+    assert changes(old, old.override(["adapter.layout=single_file"])) == []
+    assert changes(old, old.override(["adapter.text_encoder=true"])) == [
+        "adapter.text_encoder: False -> True"
+    ]
 
 
 def test_another_number_of_processes_needs_consent(recipe, tmp_path):

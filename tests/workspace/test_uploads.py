@@ -131,7 +131,7 @@ def test_what_is_not_what_its_name_says_is_refused_by_name_and_not_kept(
 
 
 def test_a_picture_of_too_many_pixels_is_refused_from_its_header(workspace: Workspace):
-    with pytest.raises(FileRefused, match="more than 100,000,000 pixels"):
+    with pytest.raises(FileRefused, match="more than 268,435,456 pixels"):
         send(workspace, "a.png", huge_png())
     assert left(workspace) == []
 
@@ -204,7 +204,10 @@ def test_a_zip_file_becomes_its_pictures_and_captions(workspace: Workspace):
             "10_mochi/a.png": png(),
             "10_mochi/a.txt": b"mochi",
             "metadata.jsonl": b'{"file_name": "10_mochi/a.png", "text": "mochi"}',
+            "meta_lat.json": b'{"10_mochi/a": {"tags": "red"}}',
+            "damaged.json": b"{",
             "__MACOSX/a.png": b"x",
+            "@eaDir/a.png": b"x",
             ".DS_Store": b"x",
             "run.exe": b"x",
             "broken.png": b"x",
@@ -214,13 +217,16 @@ def test_a_zip_file_becomes_its_pictures_and_captions(workspace: Workspace):
     assert left(workspace) == [
         "data/cats/10_mochi/a.png",
         "data/cats/10_mochi/a.txt",
+        "data/cats/meta_lat.json",
         "data/cats/metadata.jsonl",
     ]
-    assert len(result.written) == 3
+    assert len(result.written) == 4
     reasons = dict(result.set_aside)
     assert reasons["run.exe"] == "neither picture nor caption"
     assert reasons["broken.png"].startswith("not an image")
-    assert set(reasons) == {"__MACOSX/a.png", ".DS_Store", "run.exe", "broken.png"}
+    assert "not valid JSON" in reasons["damaged.json"]
+    systems = {"__MACOSX/a.png", "@eaDir/a.png", ".DS_Store"}
+    assert set(reasons) == systems | {"run.exe", "broken.png", "damaged.json"}
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,21 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from workbench.adapters.kohya import NameOf, write_hashed
+from workbench import store
+from workbench.adapters.kohya import NameOf, lazy_hashes
 from workbench.adapters.naming import is_encoder
 from workbench.adapters.networks import Targets
 from workbench.adapters.weights import check_fit, rounded_weights, take
 from workbench.settings import Settings, setting
-from workbench.store import FileRefused, load_tensors, write_text
+from workbench.store import FileRefused
+
+# Metadata of a whole model in one file: the parts that learned; the others are the base's.
+LEARNED = "workbench.parts"
 
 
 class Full(Settings):
@@ -25,6 +29,11 @@ class Full(Settings):
         True,
         help="keep a copy of the first weights in main memory, so that strength and the base's "
         "pictures stay available",
+    )
+    layout: Literal["diffusers", "single_file"] = setting(
+        "diffusers",
+        help="how the result is saved: a folder of the parts that learned, for diffusers, or the "
+        "whole model in one .safetensors file, which UIs load as a checkpoint",
     )
 
     def attach(
@@ -217,15 +226,16 @@ class AttachedFull:
             The folder, with <part>/*.safetensors in it, and <part>/config.json where it has one.
         """
         folder = Path(path).with_suffix("")
-        for part, module in self.modules.items():
-            tensors = {
-                name: t.detach().to("cpu", dtype if t.is_floating_point() else t.dtype)
-                for name, t in module.state_dict().items()
-            }
-            weights = _weights_file(folder, part)
-            write_hashed(weights, tensors, {"format": "pt", **metadata})
-            if (config := _config(module)) is not None:
-                write_text(folder / part / "config.json", config)
+        files = {part: store.hub_tensors(module, dtype) for part, module in self.modules.items()}
+        hashed = {
+            part: lazy_hashes(tensors, path=store.weights_path(folder, part))
+            for part, tensors in files.items()
+        }
+        for part, tensors in files.items():
+            known = {"format": "pt", **metadata, **hashed[part]}
+            store.stream_tensors(store.weights_path(folder, part), tensors, known)
+            if (config := store.hub_config(self.modules[part], dtype)) is not None:
+                store.write_text(folder / part / "config.json", config)
         return folder
 
     def detach(self) -> None:
@@ -251,13 +261,23 @@ def attach_folder(folder: Path, parts: Mapping[str, nn.Module]) -> AttachedFull:
     Raises:
         FileRefused: no such weights, or they do not fit; the model is as it was.
     """
-    files = {part: _weights_file(folder, part) for part in parts}
-    state = {
-        f"{part}.{name}": tensor
-        for part, file in files.items()
-        if file.exists()
-        for name, tensor in load_tensors(file).items()
-    }
+    return attach_state(folder, parts, read_folder(folder, parts))
+
+
+def attach_state(
+    path: Path, parts: Mapping[str, nn.Module], state: Mapping[str, Tensor]
+) -> AttachedFull:
+    """Put whole weights on a model.
+
+    Args:
+        path: where they came from, for errors.
+        parts: part to model.
+        state: "<part>.<path of the weight>" to weight, of the parts that learned.
+    Returns:
+        The adapter; strength 0 is the model as it was.
+    Raises:
+        FileRefused: they do not fit; the model is as it was.
+    """
     settings = Full(text_encoder=any(map(is_encoder, state)))
     wanted = {
         f"{part}.{name}": p
@@ -267,19 +287,29 @@ def attach_folder(folder: Path, parts: Mapping[str, nn.Module]) -> AttachedFull:
     try:
         check_fit(wanted, state)
     except ValueError as error:
-        raise FileRefused(f"{folder}: {error}") from None
+        raise FileRefused(f"{path}: {error}") from None
     adapter = AttachedFull(parts, settings)
     adapter.load(state)
     return adapter
 
 
-def _weights_file(folder: Path, part: str) -> Path:
-    """Where diffusers looks for a part's weights."""
-    stem = "model" if is_encoder(part) else "diffusion_pytorch_model"
-    return folder / part / f"{stem}.safetensors"
+def read_folder(folder: Path, parts: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """Read what a full fine-tune left, in the Hub's names or in those of older runs.
 
-
-def _config(module: Any) -> str | None:
-    """The config.json of a diffusers model (on the model) or a transformers one (on its config)."""
-    owner = module if hasattr(module, "to_json_string") else getattr(module, "config", None)
-    return owner.to_json_string() if owner is not None else None
+    Args:
+        folder: what `AttachedFull.save` left.
+        parts: part to model.
+    Returns:
+        "<part>.<path of the weight>", as the model names it, to weight.
+    Raises:
+        FileRefused: a file is unsound.
+    """
+    files = {part: store.weights_path(folder, part) for part in parts}
+    return {
+        f"{part}.{name}": tensor
+        for part, file in files.items()
+        if file.exists()
+        for name, tensor in store.own_names(
+            store.load_tensors(file), parts[part].state_dict().keys()
+        ).items()
+    }

@@ -12,7 +12,15 @@ from torch import Tensor
 
 from workbench.adapters.decompose import of_outputs
 from workbench.adapters.layers import Kronecker, Layer, LowRank, tensors
-from workbench.store import FileRefused, load_tensors, read_header, save_tensors
+from workbench.store import (
+    FileRefused,
+    LazyTensor,
+    load_tensors,
+    raw_bytes,
+    read_header,
+    save_tensors,
+    stored_tensors,
+)
 
 NameOf = Callable[[str, str], str]  # (part, path of a module) -> its name in LoRA files
 HASHES = "workbench.layer_hashes"
@@ -60,10 +68,7 @@ def write_hashed(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         ValueError: a tensor is NaN or infinite.
     """
     if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-        raise ValueError(
-            f"{path}: {len(bad)} tensors are NaN or infinite, so nothing was written: "
-            f"{', '.join(bad[:5])}; save as bfloat16 or float32 if float16 overflowed"
-        )
+        raise _not_finite(path, bad)
     hashes = {HASHES: json.dumps(layer_hashes(tensors), separators=(",", ":"))}
     return save_tensors(path, tensors, {**metadata, **content_hashes(tensors, metadata), **hashes})
 
@@ -84,6 +89,29 @@ def layer_hashes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(data.numpy().data)
     return {layer: digest.hexdigest()[:16] for layer, digest in digests.items()}
+
+
+def lazy_hashes(tensors: Mapping[str, LazyTensor], *, path: Path) -> dict[str, str]:
+    """The hashes of a file of whole weights, made one tensor at a time before it is written.
+
+    Args:
+        tensors: name to what is to be written.
+        path: of the file to be, for errors.
+    Returns:
+        Metadata: a hash for each tensor, as `altered_layers` checks it, and one of all.
+    Raises:
+        ValueError: a tensor is NaN or infinite.
+    """
+    content, digests, bad = hashlib.sha256(), {}, []
+    for name, tensor in stored_tensors(tensors):
+        if not tensor.isfinite().all():
+            bad.append(name)
+        digests |= layer_hashes({name: tensor})
+        content.update(raw_bytes(tensor))
+    if bad:
+        raise _not_finite(path, bad)
+    listed = json.dumps(dict(sorted(digests.items())), separators=(",", ":"))
+    return {HASHES: listed, "modelspec.hash_sha256": f"0x{content.hexdigest()}"}
 
 
 def altered_layers(path: str | Path) -> tuple[str, ...]:
@@ -130,6 +158,13 @@ def content_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -
         "sshs_legacy_hash": legacy[:8],
         "modelspec.hash_sha256": f"0x{content}",
     }
+
+
+def _not_finite(path: Path, names: list[str]) -> ValueError:
+    return ValueError(
+        f"{path}: {len(names)} tensors are NaN or infinite, so nothing was written: "
+        f"{', '.join(names[:5])}; save as bfloat16 or float32 if float16 overflowed"
+    )
 
 
 def _network(layers: Mapping[str, Layer]) -> dict[str, str]:

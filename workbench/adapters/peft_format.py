@@ -113,6 +113,30 @@ def to_peft(layers: Mapping[tuple[str, str], Layer]) -> tuple[dict[str, Tensor],
     return found, {"format": "pt", PACKED: json.dumps(packed, sort_keys=True)}
 
 
+def comfyui_note(layers: Mapping[str, Layer]) -> str | None:
+    """Say what ComfyUI makes of a file in this format.
+
+    It looks for a U-Net's attention under the names of diffusers' attention processors of 2023
+    (`attn1.processor.to_q`), and takes alpha from tensors, never from the metadata.
+
+    Args:
+        layers: "<part>.<path>" to layer.
+    Returns:
+        A sentence; None where it reads all of it as it is meant.
+    Source: ComfyUI, comfy/lora.py, `model_lora_keys_unet`; comfy/weight_adapter/lora.py.
+    """
+    read = [n for n in layers if not (n.startswith("unet.") and ".to_" in n)]
+    scaled = [name for name in read if layers[name].alpha != layers[name].rank]
+    if len(read) == len(layers) and not scaled:
+        return None
+    said = f"ComfyUI reads {len(read)} of these {len(layers)} layers and passes over the others"
+    if len(read) == len(layers):
+        said = f"ComfyUI reads these {len(layers)} layers"
+    if scaled:
+        said += f", {len(scaled)} of them at another strength, since it does not see their alpha"
+    return f"{said}; it says no word of it: give ComfyUI kohya's format (--to kohya)"
+
+
 def peft_magnitude(magnitude: Tensor) -> Tensor:
     """A DoRA's lengths in the shape that peft gives them.
 

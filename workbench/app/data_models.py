@@ -5,17 +5,20 @@ A token goes from its box into the server's memory, to the one host that is aske
 
 import functools
 import html
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from workbench.app import following
 from workbench.app.desk import AT_ONCE, HIDDEN, MISTAKES, QUIETLY, Desk, saying
 from workbench.app.form import form, mistake
 from workbench.app.words import label, text
+from workbench.models.source import is_critters, is_remote
 from workbench.recipe import Recipe
-from workbench.settings import SettingsError, replace
+from workbench.settings import SettingsError
 
 if TYPE_CHECKING:
     from workbench.models.base import BaseSettings
@@ -86,29 +89,39 @@ def _list(desk: Desk) -> Any:
             for model in have(desk.workspace)
         ]
         base: Any = recipe.base  # frozen, so it can be a key
-        value = recipe.base.path if recipe.base.path in dict(among).values() else None
-        path = Path(recipe.base.path)
-        stamp = path.stat().st_mtime_ns if path.exists() else 0
-        return _about(base, stamp), gr.Dropdown(among, value=value)
+        known = dict(among).values()
+        shipped = is_critters(base.path) and base.path not in known
+        value = "critters" if shipped else base.path if base.path in known else None
+        path = Path(base.path).expanduser()
+        stamp = path.stat().st_mtime if path.exists() else 0.0
+        about = _about(base, stamp) + following.standing(recipe, stamp)
+        return about, gr.Dropdown(among, value=value)
 
     return show
 
 
 @functools.lru_cache(maxsize=8)
-def _about(base: "BaseSettings", stamp: int) -> str:
+def _about(base: "BaseSettings", stamp: float) -> str:
     """What the recipe starts from, from headers and configs alone."""
-    from workbench.models.loading import locate
-    from workbench.models.source import REPOSITORY
+    from workbench.models import loading
 
     path = Path(base.path).expanduser()
-    if base.path != "critters" and not path.exists() and REPOSITORY.fullmatch(base.path):
+    if is_remote(base.path):
         return _facts({"data_model_now": base.path, "data_model_kind": text("data_model_remote")})
     try:
-        source = locate(base)
+        source = loading.locate(base)
+        said = loading.module(source.family).describe(source, base)
     except MISTAKES as error:
         return mistake(str(error))
-    kind = text("data_kind_critters") if base.path == "critters" else source.title
-    return _facts({"data_model_now": path.name, "data_model_kind": kind})
+    kind = text("data_kind_critters") if is_critters(base.path) else source.title
+    return _facts(
+        {
+            "data_model_now": path.name,
+            "data_model_kind": kind,
+            "data_model_px": text("data_model_square", px=said.native_px),
+            "data_model_predicts": said.prediction,
+        }
+    )
 
 
 def _facts(pairs: dict[str, str]) -> str:
@@ -122,7 +135,7 @@ def _facts(pairs: dict[str, str]) -> str:
 def _use(recipe: Recipe, path: str | None) -> Recipe:
     if not path:
         raise SettingsError(text("data_model_none"))
-    return replace(recipe, base=replace(recipe.base, path=path))
+    return following.changed(recipe, [f"base.path={json.dumps(path, ensure_ascii=False)}"])
 
 
 def _look(desk: Desk, name: str, secret: str) -> tuple[str, Any, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from workbench.app import following
 from workbench.app.desk import AT_ONCE, MADE_ANEW, QUIETLY, Desk, Moved, findings
 from workbench.app.words import label, text
 from workbench.checks import Finding
@@ -181,7 +182,7 @@ def _take(
 ) -> tuple[Any, Any, Any]:
     """The recipe as changed; its own tab is told at once, others when they are opened."""
     try:
-        changed = recipe.override([from_form(entry, value)])
+        changed = following.changed(recipe, [from_form(entry, value)])
     except SettingsError as error:
         return gr.skip(), gr.skip(), gr.HTML(mistake(str(error)), visible=True)
     said = dict(zip(paths, _by_setting(findings(changed), paths), strict=True))[entry.path]

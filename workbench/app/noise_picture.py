@@ -12,6 +12,7 @@ from workbench.app.desk import AT_ONCE, Desk, saying
 from workbench.app.form import form
 from workbench.app.noise_study import named, scene, uri
 from workbench.app.words import label, text
+from workbench.models.source import is_critters
 from workbench.plots.timesteps import emphasis, signal
 from workbench.process import grid
 from workbench.recipe import Recipe
@@ -104,7 +105,7 @@ def _weigh(recipe: Recipe, base: Any, weighed: Any) -> tuple[Any, Any, Any, Any]
     found = _objective(recipe, base)
     weights = found.weights(grid(found.process)).tolist()
     drawn = emphasis(density=found.density.tolist(), weights=weights)
-    foreign = recipe.base.path != CRITTERS and recipe.base != base
+    foreign = not is_critters(recipe.base.path) and recipe.base != base
     said = text("noise_foreign", base=recipe.base.path) if foreign else ""
     return drawn, gr.Row(visible=foreign), said, now
 

@@ -9,11 +9,12 @@ import gradio as gr
 
 from workbench import intents, settings
 from workbench.app.desk import AT_ONCE, QUIETLY, Desk, pictures, same_as, saying
+from workbench.app.following import reasons
 from workbench.app.train import launch
 from workbench.app.words import label, text
 from workbench.critters.concepts import CONCEPTS
 from workbench.recipe import Recipe
-from workbench.settings.advice import Advice, follow, kept
+from workbench.settings.advice import follow, kept
 
 if TYPE_CHECKING:
     from workbench.data.dataset import Dataset, Record
@@ -83,7 +84,7 @@ def _describe(recipe: Recipe, intent: str | None) -> tuple[str, str, str, str, A
     steps = recipe.length.steps
     estimate = text("start_estimate", steps=f"{steps:,}") if steps else ""
     advice = kept(intents.advise(intent, recipe), recipe) if intent else ()
-    return (*_pictures(recipe), estimate, _reasons(advice), gr.Accordion(visible=bool(advice)))
+    return (*_pictures(recipe), estimate, reasons(advice), gr.Accordion(visible=bool(advice)))
 
 
 def _pictures(recipe: Recipe) -> tuple[str, str]:
@@ -110,19 +111,6 @@ def _strip(dataset: "Dataset", records: "Sequence[Record]") -> str:
         alt = html.escape(record.caption)
         found.append(f'<img alt="{alt}" title="{alt}" src="data:image/webp;base64,{data}">')
     return f'<div class="strip">{"".join(found)}</div>'
-
-
-def _reasons(advice: Sequence[Advice]) -> str:
-    rows = [
-        f"<div><code>{html.escape(_short(one))}</code><span>{html.escape(one.reason)}</span></div>"
-        for one in advice
-    ]
-    return f'<div class="reasons">{"".join(rows)}</div>'
-
-
-def _short(advice: Advice) -> str:
-    name = advice.setting.removeprefix("data.")
-    return f"{name} = {advice.value}" if not isinstance(advice.value, list) else name
 
 
 def _python(recipe: Recipe) -> str:

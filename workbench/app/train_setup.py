@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from workbench.app import following
 from workbench.app.desk import AT_ONCE, MISTAKES, QUIETLY, Desk, findings, same_as, saying
 from workbench.app.form import as_html, every_setting, form
 from workbench.app.words import label, text
@@ -51,7 +52,7 @@ def build(desk: Desk, launch: Launch) -> None:
     )
     same_as(desk, _python, _shell)
 
-    preset.input(saying(Recipe.preset), preset, desk.recipe, **QUIETLY)
+    preset.input(saying(following.preset), preset, desk.recipe, **QUIETLY)
     desk.moved.change(_pitfalls, desk.recipe, pitfalls, **AT_ONCE)
     press.click(
         saying(lambda recipe, *budget: launch(desk, recipe, _budget(*budget))),

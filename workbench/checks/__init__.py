@@ -9,8 +9,10 @@ id into `checks.allow`. docs/checks.md lists them all.
 from workbench.checks import (
     adapters,
     bases,
+    caption_syntax,
     captions,
     diffusion,
+    found,
     images,
     length,
     losses,
@@ -25,7 +27,8 @@ from workbench.checks.rules import RULES, SEVERITIES, Facts, Rule, settings_path
 from workbench.checks.table import markdown
 
 TOPICS = (
-    *(bases, optimizers, adapters, readers, length, images, captions, subsets),
+    *(bases, optimizers, adapters, readers, length, found),
+    *(images, captions, caption_syntax, subsets),
     *(diffusion, losses, machine, sampling),
 )
 

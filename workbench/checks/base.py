@@ -7,7 +7,7 @@ from pathlib import Path
 from workbench import store
 from workbench.models import loading
 from workbench.models.base import BaseSettings
-from workbench.models.source import Source, is_remote
+from workbench.models.source import Source, is_critters, is_remote
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
@@ -29,6 +29,7 @@ class Base:
         is_critters: it is the small one that ships with the package.
         prediction: "epsilon", "v_prediction" or "flow"; None while unknown.
         zero_terminal_snr: its last timestep is noise alone.
+        said_prediction: what its files say of the prediction; None where they are silent.
         latent_px: pixels to a latent's side.
         side_multiple_px: both sides of a picture must be multiples of it.
         refused: why it cannot be trained as it is; "" where it can, or lies on the Hub.
@@ -43,6 +44,7 @@ class Base:
     latent_px: int = 8
     side_multiple_px: int = 8
     refused: str = ""
+    said_prediction: str | None = None
     few_steps: str = ""
 
 
@@ -54,12 +56,12 @@ def look(settings: BaseSettings) -> Base:
     Returns:
         What is known of it.
     """
-    critters = settings.path == "critters"
+    critters = is_critters(settings.path)
     if is_remote(settings.path):
-        family = loading.named(settings)
+        known = loading.named(settings)
         return Base(
-            family,
-            None if family is None else loading.module(family).NATIVE_PX,
+            None if known is None else known.family,
+            None if known is None else known.native_px,
             prediction=settings.prediction,
             zero_terminal_snr=bool(settings.zero_terminal_snr),
             few_steps=_few_steps(settings.path),
@@ -77,6 +79,7 @@ def look(settings: BaseSettings) -> Base:
         said.zero_terminal_snr,
         said.latent_px,
         said.side_multiple_px,
+        said_prediction=said.said_prediction,
         few_steps=_few_steps(settings.path, *_titles(source)),
     )
 

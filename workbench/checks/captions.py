@@ -3,7 +3,7 @@
 import re
 
 from workbench.checks.rules import Facts, Found, applies, rule
-from workbench.data.captions import is_fixed
+from workbench.data.captions import is_fixed, split_tags
 from workbench.data.priors import class_word
 from workbench.data.subsets import WORLD
 from workbench.data.tags import prose_share
@@ -139,9 +139,9 @@ def tag_warmup_over_run(recipe: Recipe, facts: Facts) -> Found:
 def nothing_to_shuffle(recipe: Recipe, facts: Facts) -> Found:
     """Shuffling or tag dropout over captions that are no tags."""
     settings = recipe.data.captions
-    mark = settings.separator.strip() or settings.separator
     varied = settings.shuffle or settings.tag_dropout > 0
-    none = bool(facts.captions) and not any(mark in caption for _, caption in facts.captions)
+    texts = [caption for _, caption in facts.captions if varied]
+    none = bool(texts) and all(len(split_tags(text, settings)) < 2 for text in texts)
     return applies(varied and none, separator=settings.separator)
 
 

@@ -257,6 +257,19 @@ def velocity_by_name(recipe: Recipe, facts: Facts) -> Found:
 
 @rule(
     "warn",
+    "base.prediction",
+    reason="base.prediction is {chosen!r}, and the base's own files say {said!r}",
+    fix="leave base.prediction out, unless you know that the files are wrong",
+    source="trained towards another target, every step unteaches what the base knows",
+)
+def prediction_contradicts(recipe: Recipe, facts: Facts) -> Found:
+    """A chosen prediction that the base's own files contradict."""
+    chosen, said = recipe.base.prediction, facts.base.said_prediction
+    return applies(chosen and said and chosen != said, chosen=chosen, said=said)
+
+
+@rule(
+    "warn",
     "base.clip_skip",
     reason="SDXL reads its encoders before their last layer anyway; clip_skip={skip} leaves out "
     "more than it was trained with",

@@ -1,7 +1,7 @@
 """Pictures: sizes, buckets, caches, how many there are."""
 
 from workbench.checks.rules import Facts, Found, applies, rule
-from workbench.data.dataset import MIN_TO_HOLD_OUT
+from workbench.data.holdout import MIN_TO_HOLD_OUT
 from workbench.data.subsets import WORLD
 from workbench.recipe import Recipe
 
@@ -98,9 +98,12 @@ def thin_buckets(recipe: Recipe, facts: Facts) -> Found:
     counts, batch = facts.showings_by_bucket, recipe.training.batch_size
     if batch == 1 or not counts:
         return None
-    thin = sum(count for count in counts.values() if count < batch)
-    share = thin / counts.total()
-    return applies(share > 0.5, share=share, batch=batch, smaller=max(1, batch // 2))
+
+    def share(size: int) -> float:
+        return sum(count for count in counts.values() if count < size) / counts.total()
+
+    smaller = next((size for size in range(batch - 1, 0, -1) if share(size) <= 0.5), 1)
+    return applies(share(batch) > 0.5, share=share(batch), batch=batch, smaller=smaller)
 
 
 @rule(

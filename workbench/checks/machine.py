@@ -1,7 +1,11 @@
 """Precision and devices."""
 
 from workbench.checks.rules import Facts, Found, applies, rule
+from workbench.models import loading
+from workbench.models.defaults import Machine
 from workbench.recipe import Recipe
+from workbench.settings import SettingsError
+from workbench.store import FileRefused
 
 
 @rule(
@@ -22,28 +26,52 @@ def half_on_cpu(recipe: Recipe, facts: Facts) -> Found:
     "refuse",
     "training.precision",
     reason="this GPU computes bfloat16 only by emulation, slower than float32",
-    fix="set training.precision=float16",
+    fix="set base.dtype={dtype} training.precision={precision}",
     source="torch.cuda.is_bf16_supported(including_emulation=False)",
     allowable=False,
 )
 def bfloat16_emulated(recipe: Recipe, facts: Facts) -> Found:
     """bfloat16 on a GPU that only emulates it."""
-    wants = recipe.training.precision == "bfloat16"
-    return applies(wants and facts.cuda and not facts.native_bfloat16)
+    precision, own = recipe.training.precision, recipe.base.dtype
+    # Without mixed precision the base computes in its own type.
+    wanted = own if precision == "float32" else precision
+    if wanted != "bfloat16" or not facts.cuda or facts.native_bfloat16:
+        return None
+    return applies(True, **_in_precision(recipe, _suited_precision(recipe, facts)))
+
+
+def _suited_precision(recipe: Recipe, facts: Facts) -> str:
+    """What this machine computes the base in best; flows overflow in float16."""
+    try:
+        advised = loading.defaults(recipe.base, Machine(facts.cuda, facts.native_bfloat16))
+    except (SettingsError, FileRefused, OSError):  # `base_unusable` says why
+        advised = ()
+    found = {one.setting: one.value for one in advised}
+    return found.get("training.precision", "bfloat16" if facts.native_bfloat16 else "float16")
+
+
+def _in_precision(recipe: Recipe, precision: str) -> dict[str, object]:
+    """What the fix sets; weights in bfloat16 cannot take the scaled gradients of float16."""
+    narrow = precision == "float16" and recipe.training.trainable_dtype == "bfloat16"
+    scaled = " training.trainable_dtype=float32" if narrow else ""
+    return {"dtype": precision, "precision": f"{precision}{scaled}"}
 
 
 @rule(
     "note",
     "training.precision",
-    reason="float32 takes about twice the time and memory of bfloat16 on a GPU",
-    fix="set training.precision={faster}",
+    reason="float32 takes about twice the time and memory of {faster} on a GPU",
+    fix="set base.dtype={dtype} training.precision={precision}",
     source="tensor cores: trainable weights stay in float32 all the same",
 )
 def full_precision_on_gpu(recipe: Recipe, facts: Facts) -> Found:
     """float32 on a GPU, for a base of real size."""
     wants = recipe.training.precision == "float32"
-    faster = "bfloat16" if facts.native_bfloat16 else "float16"
-    return applies(wants and facts.cuda and not facts.base.is_critters, faster=faster)
+    if not wants or not facts.cuda or facts.base.is_critters:
+        return None
+    faster = _suited_precision(recipe, facts)
+    values = _in_precision(recipe, faster)
+    return applies(faster != "float32", faster=faster, **values)
 
 
 @rule(

@@ -318,6 +318,20 @@ def text_encoder_rate(recipe: Recipe, facts: Facts) -> Found:
 
 
 @rule(
+    "warn",
+    "optimizer.text_encoder_learning_rate",
+    reason="optimizer.text_encoder_learning_rate={rate:g} is used by nothing: no text encoder "
+    "learns",
+    fix="set adapter.text_encoder=true, or leave optimizer.text_encoder_learning_rate out",
+    source="the rate is that of the adapter on the text encoders",
+)
+def text_encoder_rate_unused(recipe: Recipe, facts: Facts) -> Found:
+    """A rate for text encoders that do not learn."""
+    rate = recipe.optimizer.text_encoder_learning_rate
+    return applies(rate is not None and not recipe.adapter.text_encoder, rate=rate)
+
+
+@rule(
     "note",
     "training.gradient_clip",
     reason="without a limit one odd image can throw the weights off with a single step",

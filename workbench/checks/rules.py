@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from workbench.checks.base import Base
+from workbench.data.tokens import estimate_tokens
 from workbench.models.clip import MOST_TOKENS, WINDOW
 from workbench.models.loading import caption_tokens
 from workbench.recipe import Recipe
@@ -117,19 +118,23 @@ class Facts:
             recipe: names the base and the limit.
             texts: captions or prompts.
         Returns:
-            How many, and by how much; None where all are read whole, or no tokenizer is known.
+            How many, and by how much, estimated where no tokenizer is known yet; None where all
+            are read whole.
         """
         # A token has one byte or more: most data sets need no tokenizer.
         candidates = [text for text in texts if len(text.encode()) > WINDOW]
         if not candidates or self.base.refused:
             return None
         tokens = caption_tokens(recipe.base, recipe.data.captions.max_tokens)
-        if tokens is None or tokens.max_tokens is None:
+        limit = recipe.data.captions.max_tokens if tokens is None else tokens.max_tokens
+        if limit is None or (tokens is None and self.base.family is not None):
             return None
-        counts = {text: tokens.count_tokens(text) for text in dict.fromkeys(candidates)}
+        # Of a base that is not here yet nothing is known: most read as CLIP does.
+        count_tokens = estimate_tokens if tokens is None else tokens.count_tokens
+        counts = {text: count_tokens(text) for text in dict.fromkeys(candidates)}
         longest = max(counts, key=counts.__getitem__)
-        count = sum(counts[text] > tokens.max_tokens for text in candidates)
-        return TooLong(count, counts[longest], tokens.max_tokens, longest) if count else None
+        count = sum(counts[text] > limit for text in candidates)
+        return TooLong(count, counts[longest], limit, longest) if count else None
 
     def total_steps(self, recipe: Recipe) -> int | None:
         """Optimizer steps of the run.
@@ -198,7 +203,11 @@ def settings_path(rule: Rule) -> str:
         Path of the setting; the first item stands for those of a list, the outermost noise for
         those inside it.
     """
-    return rule.setting.replace("{index}", "0").replace("{where}", "noise")
+    return (
+        rule.setting.replace("{index}", "0")
+        .replace("{where}", "noise")
+        .replace("{knob}", "accumulation")
+    )
 
 
 def rule(

@@ -82,15 +82,21 @@ def _images(count: int) -> str:
     return f"{count} image{'s' if count != 1 else ''}"
 
 
-def show_left_out(dataset: "Dataset") -> None:
+def show_left_out(dataset: "Dataset", *, most: int | None = None, doubts: bool = True) -> None:
     """Say what of a folder is not used, and why.
 
     Args:
         dataset: as it was read.
+        most: files that are named one by one; all when left out.
+        doubts: name what may be mistaken too.
     """
     from workbench.data.sources import shown
 
-    for aside in dataset.set_aside:
+    for aside in dataset.set_aside[:most]:
         say(f"set aside: {shown(aside.name)}: {aside.reason}", style="yellow")
+    if most is not None and (more := len(dataset.set_aside) - most) > 0:
+        say(f"set aside: {more} more; `workbench buckets FOLDER` names them all", style="yellow")
+    for doubt in dataset.doubts if doubts else ():
+        say(f"doubt: {doubt}", style="yellow")
     for note in dataset.notes:
         say(f"note: {note}")

@@ -9,11 +9,12 @@ import typer
 
 from workbench.commands.progress import EventView, StageBar, follow
 from workbench.commands.terminal import Overrides, say, table
-from workbench.commands.training import load_recipe
+from workbench.commands.training import load_recipe, show_advice
 
 if TYPE_CHECKING:
     from workbench.evaluation.experiment import Outcome, Variant
     from workbench.evaluation.likeness import Likeness
+    from workbench.recipe import Recipe
     from workbench.training.run import Run
 
 
@@ -57,6 +58,7 @@ def experiment(
 def _variants(
     name: str, settings: Sequence[str], vary: Sequence[str], steps: int | None, out: Path
 ) -> "list[Variant]":
+    from workbench import base_change
     from workbench.evaluation import experiment as experiments
     from workbench.settings import SettingsError
 
@@ -72,7 +74,16 @@ def _variants(
             f"--vary noise.kind=gaussian,offset; or choose {' or '.join(experiments.READY)}"
         )
     length = [] if steps is None else [f"length.steps={steps}"]
-    return experiments.variants(recipe, changes, overrides=[*settings, *length], out=out)
+    said: set[str] = set()
+
+    def override(recipe: "Recipe", assignments: Sequence[str]) -> "Recipe":
+        changed, followed = base_change.override(recipe, assignments)
+        show_advice([one for one in followed if one.line not in said])
+        said.update(one.line for one in followed)
+        return changed
+
+    given = [*settings, *length]
+    return experiments.variants(recipe, changes, overrides=given, out=out, override=override)
 
 
 def _train(variant: "Variant", folder: Path, number: str) -> None:

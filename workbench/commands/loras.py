@@ -53,7 +53,8 @@ def convert(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="file to write.")],
     to: Annotated[Literal["kohya", "peft"], typer.Option(help="format to write.")],
     base: Annotated[
-        str | None, typer.Option(help="the base model; SDXL's names cannot do without.")
+        str | None,
+        typer.Option(help="the base model, where it is none of SD 1.x, 2.x or SDXL's structure."),
     ] = None,
     rank: Annotated[
         int | None, typer.Option(min=1, help="write the nearest plain LoRA of this rank.")
@@ -65,52 +66,94 @@ def convert(
     what that loses is said.
     """
     from workbench.adapters import formats, reduce
-    from workbench.evaluation.loading import recorded_recipe
-    from workbench.models import loading as models
-    from workbench.models.base import BaseSettings
+    from workbench.adapters.peft_format import comfyui_note
     from workbench.settings import SettingsError
 
     if out.exists():
         raise SettingsError(f"{out} exists; name a new file")
-    recipe = recorded_recipe(path) if base is None and rank is not None else None
-    if base is None and recipe is None:
-        if rank is not None:
-            raise SettingsError(f"{path} does not say which base it is for; name it with --base")
-        formats.convert(path, out, to=to)
+    names = _named_by(path, base=base, to=to, weights=rank is not None)
+    if rank is None:
+        formats.convert(path, out, to=to, **names)
     else:
-        chosen = recipe.base if recipe is not None else BaseSettings(path=str(base))
-        family = models.load(chosen)
-        names = {"parts": family.parts, "name_of": family.file_name}
-        if rank is None:
-            formats.convert(path, out, to=to, **names)
-        else:
-            _say_lost(reduce.reduce(path, out, rank=rank, to=to, **names), rank)
+        _say_lost(reduce.reduce(path, out, rank=rank, to=to, **names), rank)
+    if to == "peft" and (note := comfyui_note(formats.read(out).layers)):
+        say(note, style="yellow")
     say(str(out))
 
 
 def merge(
     path: LoraPath,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="folder for the merged model.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="folder for the merged model, or a .safetensors file, which UIs load.",
+        ),
+    ],
     base: Annotated[
         str | None, typer.Option(help="the base model, where it is not what the file says.")
     ] = None,
     strength: Annotated[float, typer.Option(help="1 is as trained, 0 the base.")] = 1.0,
 ) -> None:
-    """Add a LoRA to its base's weights and write the whole model in diffusers layout."""
+    """Add a LoRA to its base's weights and write the whole model.
+
+    A folder has the Hub's diffusers layout; a name that ends in .safetensors becomes one file in
+    the layout of Stability's original code, a checkpoint for ComfyUI, A1111's line and sd-scripts.
+    """
+    from workbench import store
     from workbench.adapters import merge as merging
     from workbench.evaluation import loading
     from workbench.settings import SettingsError
 
     if out.exists():
-        raise SettingsError(f"{out} exists; name a new folder")
+        raise SettingsError(f"{out} exists; name a new folder or file")
     trained = loading.open_lora(path, base=base)
     trained.adapter.detach()
     family = trained.family
+    single = family.single_file if out.suffix == ".safetensors" else None
+    if out.suffix == ".safetensors" and single is None:
+        raise SettingsError(
+            f"{out}: no program reads all parts of this base from one file; name a folder "
+            f"({out.with_suffix('')})"
+        )
     merged = merging.merge(family.parts, path, strength, name_of=family.file_name)
     if merged.note:
         say(merged.note, style="yellow")
-    family.save(out)
+    if single is None:
+        family.save(out)
+    else:
+        known = {"format": "pt", "modelspec.title": out.stem} | single.metadata
+        store.stream_tensors(out, single.tensors(), known)
     say(str(out))
+
+
+def _named_by(
+    path: Path, *, base: str | None, to: Literal["kohya", "peft"], weights: bool
+) -> dict[str, Any]:
+    """The modules that a file's layers belong to: a published structure's, or those of a base.
+
+    Empty where the names tell it all. `weights` are needed to reduce a rank, and only a base has
+    them.
+    """
+    from workbench.adapters import formats
+    from workbench.evaluation.loading import recorded_recipe
+    from workbench.evaluation.published import structure_of
+    from workbench.models import loading as models
+    from workbench.models.base import BaseSettings
+    from workbench.settings import SettingsError
+
+    recipe = recorded_recipe(path) if base is None else None
+    if base is None and not weights:
+        try:
+            known = structure_of(formats.read(path), to=to)
+            return {"parts": known.parts, "name_of": known.file_name} if known else {}
+        except SettingsError:
+            if recipe is None:
+                raise
+    if base is None and recipe is None:
+        raise SettingsError(f"{path} does not say which base it is for; name it with --base")
+    family = models.load(recipe.base if recipe is not None else BaseSettings(path=str(base)))
+    return {"parts": family.parts, "name_of": family.file_name}
 
 
 def _say_lost(errors: dict[str, float], rank: int) -> None:

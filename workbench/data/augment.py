@@ -188,12 +188,36 @@ def fit(image: Image.Image, placement: Placement, *, flipped: bool = False) -> T
     Returns:
         Pixels in [-1, 1], float32, (3, H, W) of the bucket.
     """
+    return to_tensor(cut(image, placement), flipped=flipped)
+
+
+def cut(image: Image.Image, placement: Placement) -> Image.Image:
+    """Resize and crop a picture to its bucket, as a picture still.
+
+    Args:
+        image: upright.
+        placement: where it goes.
+    Returns:
+        A picture of the bucket's size.
+    """
     # Resizing the cropped part alone gives the same pixels and skips what would be cut off.
     box = placement.source_box(image.size)
     shrinks = placement.scale <= 1
     filter_ = Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC
     if image.size != placement.bucket or placement.resized != placement.bucket:
         image = image.resize(placement.bucket, filter_, box=box)
+    return image
+
+
+def to_tensor(image: Image.Image, *, flipped: bool = False) -> Tensor:
+    """Make pixels of a picture.
+
+    Args:
+        image: RGB.
+        flipped: mirror left and right.
+    Returns:
+        Pixels in [-1, 1], float32, (3, H, W).
+    """
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (3, H, W)
     if flipped:
         pixels = pixels.flip(-1)

@@ -221,7 +221,13 @@ class LatentCache:
             self._hashes[index] = self.dataset.content_hash(self.dataset.records[index])
         placement = self.dataset.placements[index]
         return _entry(
-            "latent", self._hashes[index], placement.resized, placement.crop, self.key, flipped
+            "latent",
+            self._hashes[index],
+            placement.resized,
+            placement.crop,
+            self.key,
+            flipped,
+            *self.dataset.conversion(self.dataset.records[index]),
         )
 
     def _missing(

@@ -17,6 +17,7 @@ __all__ = [
     "CaptionSettings",
     "Simulation",
     "draw_caption",
+    "has_wide_commas",
     "is_dropped",
     "is_fixed",
     "is_prose",
@@ -30,6 +31,9 @@ TOGETHER_MARK = ";;;"  # tags joined by it are shuffled and dropped as one
 _WILDCARD = re.compile(r"\{([^{}]*)\}")
 _LITERAL = re.compile(r"\{\{([^{}]*)\}\}")  # not "{a|{b|c}}", which is one wildcard in another
 _OPEN, _CLOSE = "\ue000", "\ue001"  # stand in for literal braces; no text holds these letters
+WIDE_COMMAS = "，、"  # what Chinese and Japanese lists are separated by
+_WIDE = re.compile(f"[,{WIDE_COMMAS}]")
+_EAST_ASIAN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 PROSE_WORDS = 4  # a tag has one to three words, a sentence between two commas has more
 
 
@@ -159,7 +163,9 @@ def vary(
     Returns:
         The caption; "" where every tag was dropped and there is no trigger.
     """
-    head, flexible, tail = _parts(_one_text(caption, settings, rng), settings)
+    text = _one_text(caption, settings, rng)
+    wide = has_wide_commas(text, settings)
+    head, flexible, tail = _parts(text, settings, wide=wide)
     first = [tag for words in (trigger, class_word) if words for tag in _split(words, settings)]
     flexible = flexible[: _num_warm(len(flexible), settings, step)]
     if settings.shuffle:
@@ -168,7 +174,10 @@ def vary(
         flexible = [tag for tag in flexible if rng.random() >= settings.tag_dropout]
     joined = settings.separator.join([*head, *flexible, *tail])
     rest = _split(joined.replace(TOGETHER_MARK, settings.separator), settings)
-    return settings.separator.join([*first, *(tag for tag in rest if tag not in first)])
+    rest = [tag for tag in rest if tag not in first]
+    if rest and wide and "," not in text:  # a list of one kind of comma keeps it
+        rest = [next(mark for mark in WIDE_COMMAS if mark in text).join(rest)]
+    return settings.separator.join([*first, *rest])
 
 
 def is_fixed(settings: CaptionSettings) -> bool:
@@ -196,7 +205,29 @@ def split_tags(caption: str, settings: CaptionSettings) -> list[str]:
     """
     for mark in (KEEP_MARK, TOGETHER_MARK):
         caption = caption.replace(mark, settings.separator)
-    return _split(_one_line(caption, settings), settings)
+    text = _one_line(caption, settings)
+    return _split(text, settings, wide=has_wide_commas(text, settings))
+
+
+def has_wide_commas(text: str, settings: CaptionSettings) -> bool:
+    """Say whether the full-width commas of a caption separate tags, as in `红发，微笑`.
+
+    Args:
+        text: a caption.
+        settings: for the separator, which must be a comma.
+    Returns:
+        False also for sentences, whose clauses they separate too.
+    """
+    if settings.separator.strip() != "," or not any(mark in text for mark in WIDE_COMMAS):
+        return False
+    tags = [tag for tag in _WIDE.split(text) if tag.strip()]
+    return bool(tags) and sum(map(_num_words, tags)) < PROSE_WORDS * len(tags)
+
+
+def _num_words(tag: str) -> float:
+    """Words between blanks; of scripts that have none, two letters to a word."""
+    letters = len(_EAST_ASIAN.findall(tag))
+    return letters / 2 if letters else len(tag.split())
 
 
 def is_prose(caption: str, settings: CaptionSettings) -> bool:
@@ -209,7 +240,7 @@ def is_prose(caption: str, settings: CaptionSettings) -> bool:
         True where what stands between two separators has four words or more on average.
     """
     tags = split_tags(caption, settings)
-    return bool(tags) and sum(len(tag.split()) for tag in tags) >= PROSE_WORDS * len(tags)
+    return bool(tags) and sum(map(_num_words, tags)) >= PROSE_WORDS * len(tags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,17 +317,21 @@ def _one_line(caption: str, settings: CaptionSettings) -> str:
     return settings.separator.join(line for line in lines if line)
 
 
-def _parts(text: str, settings: CaptionSettings) -> tuple[list[str], list[str], list[str]]:
+def _parts(
+    text: str, settings: CaptionSettings, *, wide: bool
+) -> tuple[list[str], list[str], list[str]]:
     """Fixed head, flexible tags and fixed tail."""
     if KEEP_MARK not in text:
-        tags = _split(text, settings)
+        tags = _split(text, settings, wide=wide)
         return tags[: settings.keep_tokens], tags[settings.keep_tokens :], []
-    head, flexible, *tail = (_split(part, settings) for part in text.split(KEEP_MARK))
+    head, flexible, *tail = (_split(part, settings, wide=wide) for part in text.split(KEEP_MARK))
     return head, flexible, [tag for part in tail for tag in part]
 
 
-def _split(text: str, settings: CaptionSettings) -> list[str]:
+def _split(text: str, settings: CaptionSettings, *, wide: bool = False) -> list[str]:
     """Split at the separator; the space in ", " is decoration, so "a,b" has two tags as well."""
+    if wide:
+        text = _WIDE.sub(",", text)
     tags = (tag.strip() for tag in text.split(settings.separator.strip() or settings.separator))
     return [tag for tag in tags if tag]
 

@@ -13,15 +13,15 @@ from PIL import Image
 
 from workbench import store
 from workbench.critters.draw import world
-from workbench.data.augment import AugmentSettings, Look, fit, look, recolour
-from workbench.data.buckets import BucketSettings, Placement
-from workbench.data.cache import CacheSettings
+from workbench.data.augment import Look, cut, look, recolour, to_tensor
+from workbench.data.buckets import Placement
 from workbench.data.captions import CaptionSettings, draw_caption, is_dropped, vary
-from workbench.data.inpainting import InpaintingSettings
+from workbench.data.holdout import split
 from workbench.data.joining import joined, nothing_usable, without_box
-from workbench.data.masks import Mask, MaskSettings
+from workbench.data.masks import Mask
 from workbench.data.priors import balance, class_word, wordless
 from workbench.data.reading import read_subset
+from workbench.data.settings import DataSettings
 from workbench.data.sources import open_archive
 from workbench.data.subsets import (
     WORLD,
@@ -31,29 +31,10 @@ from workbench.data.subsets import (
     world_length,
     world_record,
 )
-from workbench.seeds import generator, python_random
-from workbench.settings import Settings, SettingsError, setting
+from workbench.seeds import python_random
+from workbench.settings import SettingsError
 
 __all__ = ["DataSettings", "Dataset", "Record", "SetAside", "Subset", "index", "split"]
-
-MIN_TO_HOLD_OUT = 20  # below, every picture is needed for training
-
-
-class DataSettings(Settings):
-    """The pictures and everything that is done to them before a training step."""
-
-    subsets: tuple[Subset, ...] = setting((), help="sources of pictures")
-    captions: CaptionSettings = setting(CaptionSettings(), help="how captions vary")
-    buckets: BucketSettings = setting(BucketSettings(), help="sizes that pictures are trained at")
-    augment: AugmentSettings = setting(AugmentSettings(), help="how pictures vary")
-    masks: MaskSettings = setting(MaskSettings(), help="which part of each picture counts")
-    inpainting: InpaintingSettings | None = setting(
-        None, help="masks that a base for inpainting learns to fill; absent: the usual ones"
-    )
-    cache: CacheSettings = setting(CacheSettings(), help="what is computed once and kept")
-    holdout: float = setting(
-        0.1, ge=0, le=0.5, help="share kept from training, to see overfitting; from 20 pictures up"
-    )
 
 
 class Dataset:
@@ -69,6 +50,7 @@ class Dataset:
         masks: Sequence[Mask | None] | None = None,
         set_aside: tuple[SetAside, ...] = (),
         notes: tuple[str, ...] = (),
+        doubts: tuple[str, ...] = (),
     ) -> None:
         assert len(records) == len(placements) == len(repeats)
         self.settings = settings
@@ -78,6 +60,7 @@ class Dataset:
         self.masks = [None] * len(records) if masks is None else masks
         self.set_aside = set_aside
         self.notes = notes
+        self.doubts = doubts  # what may be lost or mistaken, for the checks
 
     def __len__(self) -> int:
         return len(self.records)
@@ -144,11 +127,12 @@ class Dataset:
         shares = mask.shares(placement or self.placements[index])
         return shares.flip(-1) if flipped else shares
 
-    def open(self, record: Record) -> Image.Image:
+    def open(self, record: Record, placement: Placement | None = None) -> Image.Image:
         """Decode a picture.
 
         Args:
             record: of this dataset.
+            placement: how to cut it; not at all when left out.
         Returns:
             Upright RGB picture.
         Raises:
@@ -156,18 +140,27 @@ class Dataset:
         """
         if record.number is not None:
             size = (record.width, record.height)
-            return world(self._subset(record).seed, record.number, (size,))[0]
+            drawn = world(self._subset(record).seed, record.number, (size,))[0]
+            return cut(drawn, placement) if placement else drawn
+        sizes = []
+
+        def cut_out(image: Image.Image) -> Image.Image:
+            sizes.append(image.size)
+            return cut(image, placement) if placement else image
+
         source = io.BytesIO(self._bytes(record)) if record.path is None else record.path
         with store.open_image(source, name=self.label(record)) as image:
             try:
-                rgb, _ = store.to_rgb(image)
+                ground = self.settings.background
+                rgb, _ = store.to_rgb(image, background=ground, cut=cut_out)
             except store.FileRefused as error:
                 reason = str(error).removeprefix(f"{record.path or 'image'}: ")
                 raise store.FileRefused(f"{self.label(record)}: {reason}") from None
-        if rgb.size != (record.width, record.height):
+        width, height = sizes[0]
+        if (width, height) != (record.width, record.height):
             raise store.FileRefused(
                 f"{self.label(record)}: was {record.width} x {record.height} px when it was "
-                f"indexed and is {rgb.width} x {rgb.height} now; start again"
+                f"indexed and is {width} x {height} now; start again"
             )
         return rgb
 
@@ -203,7 +196,7 @@ class Dataset:
         """
         record = self.record(index, epoch=epoch)
         placement = look.placement if look else self.placements[index]
-        pixels = fit(self.open(record), placement, flipped=flipped)
+        pixels = to_tensor(self.open(record, placement), flipped=flipped)
         if look is None or not look.recoloured:
             return pixels
         return recolour(pixels, hue=look.hue, saturation=look.saturation, gamma=look.gamma)
@@ -308,6 +301,7 @@ class Dataset:
                 if record.number is None:
                     digest.update(repr((replace(record, path=None), placement)).encode())
                     digest.update(repr(record.box).encode() if record.box else b"")
+                    digest.update(record.colour.encode())
         for mask in filter(None, self.masks):
             digest.update(mask.cells.numpy().tobytes())
         return digest.hexdigest()
@@ -326,6 +320,18 @@ class Dataset:
         data = self.open(record).tobytes() if drawn else self._bytes(record)
         return hashlib.sha256(data).hexdigest()
 
+    def conversion(self, record: Record) -> tuple[object, ...]:
+        """What is done to a picture's colours, as part of its key in a cache.
+
+        Args:
+            record: of this dataset.
+        Returns:
+            Nothing for one whose values stay as they are, which was the only kind once.
+        """
+        colour = ("colour", store.COLOUR_VERSION) if record.colour else ()
+        ground = self.settings.background
+        return (*colour, *(("background", ground) if ground != "white" else ()))
+
     def label(self, record: Record) -> str:
         """A picture's name for messages, unmistakable and printable.
 
@@ -343,23 +349,6 @@ class Dataset:
     def _bytes(self, record: Record) -> bytes:
         assert record.member is not None
         return open_archive(Path(self._subset(record).path).expanduser()).read(record.member)
-
-
-def split(dataset: Dataset, holdout: float, *, seed: int) -> tuple[list[int], list[int]]:
-    """Keep some pictures from training, so that overfitting can be seen.
-
-    Args:
-        dataset: all pictures.
-        holdout: share held out of what is no prior; nothing is held out below 20 pictures.
-        seed: the run's.
-    Returns:
-        Indices to train on and indices held out, each in rising order.
-    """
-    concept = [index for index in range(len(dataset)) if index not in dataset.priors]
-    num_held = round(len(concept) * holdout) if len(concept) >= MIN_TO_HOLD_OUT else 0
-    order = torch.randperm(len(concept), generator=generator(seed, "holdout")).tolist()
-    held = {concept[place] for place in order[:num_held]}
-    return [index for index in range(len(dataset)) if index not in held], sorted(held)
 
 
 def index(settings: DataSettings) -> Dataset:
@@ -395,4 +384,5 @@ def index(settings: DataSettings) -> Dataset:
         masks=joined([reading.masks for reading in readings]),
         set_aside=set_aside,
         notes=notes,
+        doubts=tuple(doubt for reading in readings for doubt in reading.doubts),
     )

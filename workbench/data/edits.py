@@ -13,7 +13,7 @@ from PIL import Image
 
 from workbench import store
 from workbench.data.dataset import Dataset
-from workbench.data.sources import CAPTION_EXTENSIONS
+from workbench.data.names import CaptionPlaces, is_caption_name
 from workbench.data.subsets import Record
 from workbench.data.tags import Mode, edit_caption, join_caption
 from workbench.store import FileRefused
@@ -83,7 +83,7 @@ def plan_edit(
         FileRefused: a picture lies in a zip or is drawn, so that there is no place beside it.
     """
     remove = tuple(remove)
-    settings = dataset.settings.captions
+    settings, places = dataset.settings.captions, CaptionPlaces()
     changes = [
         _change(
             dataset,
@@ -96,6 +96,7 @@ def plan_edit(
                 prepend=prepend,
                 append=append,
             ),
+            places,
         )
         for record in dataset.records
     ]
@@ -128,8 +129,9 @@ def plan_reading(
     """
     settings, exclude = dataset.settings.captions, tuple(exclude)
     wanted = [x for x in dataset.records if mode != "missing" or not x.caption.strip()]
+    places = CaptionPlaces()
     for record in wanted:
-        _place(dataset, record)  # refused before the work, not after it
+        _place(dataset, record, places)  # refused before the work, not after it
     yield 0, len(wanted), []
     for start in range(0, len(wanted), batch_size):
         batch = wanted[start : start + batch_size]
@@ -140,25 +142,26 @@ def plan_reading(
             if after and prepend:
                 after = edit_caption(after, settings, prepend=prepend)
             # A model that sees nothing leaves the caption alone, whatever the mode.
-            changes.append(_change(dataset, record, after or record.caption))
+            changes.append(_change(dataset, record, after or record.caption, places))
         done = min(start + batch_size, len(wanted))
         yield done, len(wanted), [x for x in changes if x.before != x.after]
 
 
-def _change(dataset: Dataset, record: Record, after: str) -> Change:
-    return Change(record.name, _place(dataset, record), record.caption, after)
+def _change(
+    dataset: Dataset, record: Record, after: str, places: CaptionPlaces | None = None
+) -> Change:
+    return Change(record.name, _place(dataset, record, places), record.caption, after)
 
 
-def _place(dataset: Dataset, record: Record) -> Path:
+def _place(dataset: Dataset, record: Record, places: CaptionPlaces | None = None) -> Path:
     """The file that a picture's caption is written to."""
     if record.path is None or not _is_folder(dataset, record.subset):
         raise FileRefused(
             f"{dataset.label(record)}: captions in a zip or a drawn world cannot be edited; "
             "unpack the zip, or copy the pictures, and name that folder"
         )
-    places = [record.path.with_suffix(extension) for extension in CAPTION_EXTENSIONS]
     # A caption from metadata gets a file of its own, which is read first from then on.
-    return next((place for place in places if place.exists()), places[0])
+    return (places or CaptionPlaces()).of(record.path)
 
 
 def _is_folder(dataset: Dataset, subset: int) -> bool:
@@ -328,4 +331,4 @@ def _order(name: str) -> tuple[str, int]:
 
 def _leaves(name: str) -> bool:
     path = PurePosixPath(name)
-    return path.is_absolute() or ".." in path.parts or path.suffix not in CAPTION_EXTENSIONS
+    return path.is_absolute() or ".." in path.parts or not is_caption_name(name)

@@ -6,8 +6,7 @@ as the shares of 8 x 8 px that latents are made of, some kilobytes each.
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -19,17 +18,17 @@ from torch import Tensor
 
 from workbench import store
 from workbench.data.buckets import Placement
+from workbench.data.mask_names import find_masks
 from workbench.data.sources import Files, shown
 from workbench.data.subsets import SetAside
 from workbench.settings import Settings, setting
 from workbench.store import FileRefused
 
-__all__ = ["Mask", "MaskReader", "MaskSettings", "cells", "find_masks"]
+__all__ = ["Mask", "MaskReader", "MaskSettings", "cells"]
 
-_EXTENSIONS = store.IMAGE_EXTENSIONS
-FOLDER = "masks"
-ENDINGS = ("-masklabel", "-mask")  # the first is OneTrainer's
 CELL_PX = 8
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
+COLOURED = 0.1  # spread of the shares of red, green and blue: 0 in greys and in one colour
 MOST_STRETCHED = 1.05  # ratio of the aspect ratios of a mask and its picture
 NUM_NAMED = 5
 
@@ -40,8 +39,8 @@ class MaskSettings(Settings):
     source: Literal["files", "alpha", "none"] = setting(
         "files",
         basic=True,
-        help="files: NAME-mask.png beside NAME.png or masks/NAME.png, white is learnt; alpha: what "
-        "is not transparent; none: whole pictures, mask files are left alone",
+        help="files: NAME-mask, NAME_mask or NAME.mask beside the picture, or masks/NAME, white is "
+        "learnt; alpha: what is not transparent; none: whole pictures, mask files are left alone",
     )
     unmasked_weight: float = setting(
         0.1, ge=0, le=1, help="how much the rest counts; at 0 it may become anything"
@@ -79,61 +78,34 @@ class Mask:
         return (self.cells if own else cells(self.open(), placement)).float() / 255
 
 
-def find_masks(names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Tell masks from pictures by their names.
+def _opened(files: Files, name: str, *, alpha: bool) -> tuple[Image.Image | None, bool]:
+    """Decode a mask upright and grey; None for a picture without transparency.
 
-    Args:
-        names: all files of a subset, relative, with forward slashes.
     Returns:
-        Picture to its mask, and masks without a picture: files in a folder `masks` beside others
-        that have one. `face-mask.png` without a `face.*` is a picture.
+        The mask, and whether its file is in colour, as a picture would be.
     """
-    stems = {n: n[: n.rindex(".")] for n in names if n[n.rfind(".") :].lower() in _EXTENSIONS}
-    pictures: dict[str, list[str]] = defaultdict(list)
-    for name, stem in stems.items():
-        pictures[stem].append(name)
-    found: dict[str, str] = {}
-    lonely: list[str] = []
-    for name, stem in stems.items():
-        whose = _picture_of(stem)
-        if whose in pictures:
-            found |= dict.fromkeys(pictures[whose], name)
-        elif _folder(name).rpartition("/")[2] == FOLDER:
-            lonely.append(name)
-    used = {_folder(mask) for mask in found.values()}
-    return found, [name for name in lonely if _folder(name) in used]
-
-
-def _folder(name: str) -> str:
-    return name.rpartition("/")[0]
-
-
-def _picture_of(stem: str) -> str | None:
-    """Name without its ending of the picture that a mask would belong to; None for no mask."""
-    folder, slash, own = stem.rpartition("/")
-    ending = next((e for e in ENDINGS if own.endswith(e) and own != e), "")
-    own = own.removesuffix(ending)
-    parent, up, last = folder.rpartition("/")
-    if last == FOLDER:
-        return parent + up + own
-    return folder + slash + own if ending else None
-
-
-def _opened(files: Files, name: str, *, alpha: bool) -> Image.Image | None:
-    """Decode a mask upright and grey; None for a picture without transparency."""
     called = shown(name)
     try:
         with files.open(name) as file, store.open_image(file, name=called) as image:
             if alpha:
-                return store.to_alpha(image, name=called)
-            return store.to_rgb(image, name=called)[0].convert("L")
+                return store.to_alpha(image, name=called), False
+            grey = store.to_grey(image, name=called)
+            return grey, image.mode not in GREY_MODES and _has_colour(image)
     except OSError as error:
         raise FileRefused(f"{called}: cannot be read ({error.strerror})") from None
 
 
+def _has_colour(image: Image.Image) -> bool:
+    """Whether its channels differ in many hues; paint of one colour on black is a mask too."""
+    small = np.asarray(image.convert("RGB").resize((32, 32)), dtype=float)
+    brightest = small.max(-1, keepdims=True)
+    hues = (small / np.maximum(brightest, 1))[(brightest[..., 0] > 32)]
+    return len(hues) > 0 and float(hues.std(0).max()) > COLOURED
+
+
 def _again(files: Files, name: str, *, alpha: bool) -> Image.Image:
     """Decode a mask that was there when its picture was indexed."""
-    mask = _opened(files, name, alpha=alpha)
+    mask, _ = _opened(files, name, alpha=alpha)
     if mask is None:
         raise FileRefused(f"{shown(name)}: had transparency when it was indexed; start again")
     return mask
@@ -169,6 +141,7 @@ class MaskReader:
         self._coverages: list[float] = []
         self._white: list[str] = []
         self._num_whole = 0
+        self.doubts: list[str] = []
 
     def is_mask(self, name: str) -> bool:
         """Whether a file is a mask and so no picture to train on.
@@ -179,6 +152,16 @@ class MaskReader:
             Also true where masks are not used: nobody means to train on them.
         """
         return name in self._mask_files
+
+    def has_mask(self, name: str) -> bool:
+        """Whether a picture has a mask file.
+
+        Args:
+            name: of the picture.
+        Returns:
+            Also true where masks are not used.
+        """
+        return name in self.found
 
     def read(self, name: str, size: tuple[int, int], placement: Placement) -> Mask | None:
         """Read a picture's mask.
@@ -194,10 +177,17 @@ class MaskReader:
         """
         alpha = self.settings.source == "alpha"
         source = {"alpha": name, "files": self.found.get(name), "none": None}[self.settings.source]
-        image = _opened(self.files, source, alpha=alpha) if source is not None else None
+        image, coloured = None, False
+        if source is not None:
+            image, coloured = _opened(self.files, source, alpha=alpha)
         if source is None or image is None:
             self._num_whole += 1
             return None
+        if coloured:
+            self.doubts.append(
+                f"{shown(source)} is in colour, as pictures are, and by its name the mask of "
+                f"{shown(name)}; rename it if it is a picture"
+            )
         called = "its transparency" if alpha else f"its mask {shown(source)}"
         stretched = math.log(image.width * size[1] / (image.height * size[0]))
         if abs(stretched) > math.log(MOST_STRETCHED):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from workbench import store
 from workbench.data.dataset import Dataset
-from workbench.data.masks import ENDINGS
+from workbench.data.mask_names import WRITTEN
 from workbench.store import FileRefused
 
 __all__ = ["read_mask", "remove_mask", "write_mask"]
@@ -51,7 +51,7 @@ def write_mask(dataset: Dataset, index: int, mask: Image.Image) -> Path:
         )
     assert record.path is not None
     # PNG always: lossy formats would leave grey at the edges.
-    beside = record.path.with_name(f"{record.path.stem}{ENDINGS[-1]}.png")
+    beside = record.path.with_name(f"{record.path.stem}{WRITTEN}.png")
     path = before.with_suffix(".png") if before else beside
     encoded = io.BytesIO()
     size = (record.width, record.height)

@@ -1,50 +1,34 @@
-"""Where pictures and captions come from: folders, zips, metadata files. Nothing is decoded here."""
+"""Where pictures and captions come from: folders and zips. Nothing is decoded here."""
 
-import csv
 import io
-import json
-import math
 import os
-import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple, Protocol
+from pathlib import Path
+from typing import IO, Protocol
 
 from workbench import store
-from workbench.data.augment import Box
+from workbench.data.litter import OWN_FOLDERS, is_litter_folder
+from workbench.data.names import CAPTION_EXTENSIONS, is_image_name
+from workbench.data.texts import legacy_codec
 from workbench.settings import SettingsError
-from workbench.store import FileRefused
+from workbench.store import shown
 
 __all__ = [
     "CAPTION_EXTENSIONS",
     "MADE_BY",
     "METADATA_NAMES",
     "Files",
-    "Listed",
-    "decode_caption",
-    "kohya_box",
-    "kohya_folder",
-    "looks_cut_short",
-    "metadata",
     "open_files",
     "shown",
+    "why_missing",
 ]
 
-CAPTION_EXTENSIONS = (".txt", ".caption")
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
+# What TOML makes of Windows' paths: the sign, and how it was written.
+_ESCAPED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
 MADE_BY = "made-by.json"  # how `make-prior` drew the pictures beside it
-CAPTION_COLUMNS = ("text", "caption", "prompt")
-BOX_COLUMNS = ("box", "objects")
-_KOHYA = re.compile(r"^([1-9]\d{0,2})_(.+)$")
-_KOHYA_BOX = re.compile(r"_(\d{4})_(\d{4})_(\d{4})_(\d{4})$")
-
-
-class Listed(NamedTuple):
-    """What a metadata file says of one picture."""
-
-    caption: str
-    box: Box | None = None
 
 
 class Files(Protocol):
@@ -68,22 +52,44 @@ class Folder:
     def __init__(self, root: Path, *, recursive: bool) -> None:
         self.root = root
         self.notes: list[str] = []
+        self._left: Counter[str] = Counter()  # pictures left out, by what hides them
         self.names = sorted(self._walk(root, "", recursive))
+        self.notes += _hidden(self._left)
 
     def _walk(self, folder: Path, prefix: str, recursive: bool) -> Iterator[str]:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if not entry.is_dir():
-                    yield prefix + entry.name
-                elif entry.is_symlink():
+                name = prefix + entry.name
+                if entry.name.startswith(".") or (is_litter_folder(entry.name) and entry.is_dir()):
+                    self._leave(entry)
+                elif entry.is_symlink() and entry.is_dir():
                     # Following could run in circles; who wants it names it as a subset.
-                    self.notes.append(f"linked folder {shown(prefix + entry.name)} was not entered")
+                    self.notes.append(f"linked folder {shown(name)} was not entered")
+                elif not entry.is_dir():
+                    if entry.is_file() or entry.is_symlink():  # a broken link is set aside by name
+                        yield name
+                    else:  # reading a pipe would wait for ever
+                        self.notes.append(f"{shown(name)} is no file and was left alone")
                 elif recursive:
-                    yield from self._walk(Path(entry.path), f"{prefix}{entry.name}/", recursive)
+                    yield from self._inner(entry, f"{name}/")
                 else:
-                    self.notes.append(f"folder {shown(prefix + entry.name)} was not entered")
+                    self.notes.append(f"folder {shown(name)} was not entered")
+
+    def _inner(self, entry: "os.DirEntry[str]", prefix: str) -> Iterator[str]:
+        try:
+            yield from self._walk(Path(entry.path), prefix, True)
+        except OSError as error:
+            self.notes.append(f"folder {shown(prefix)} cannot be read ({error.strerror})")
+
+    def _leave(self, entry: "os.DirEntry[str]") -> None:
+        """Count the pictures that a hidden file or a system's folder holds."""
+        if entry.name in OWN_FOLDERS:
+            return
+        if entry.is_dir(follow_symlinks=False):
+            inside = (name for _, _, names in os.walk(entry.path) for name in names)
+            self._left[entry.name] += sum(map(is_image_name, inside))
+        elif is_image_name(entry.name):
+            self._left["hidden files"] += 1
 
     def open(self, name: str) -> IO[bytes]:
         """Open one file for reading."""
@@ -99,14 +105,16 @@ class Zip:
 
     def __init__(self, path: Path, *, recursive: bool) -> None:
         self.archive = open_archive(path)
-        self.notes: list[str] = []
-        parts = ((name, PurePosixPath(name).parts) for name in self.archive.names)
-        self.names = sorted(
-            name
-            for name, steps in parts
-            if not any(step.startswith((".", "__MACOSX")) for step in steps)
-            and (recursive or len(steps) == 1)
-        )
+        left: Counter[str] = Counter()
+        self.names = []
+        for name in sorted(self.archive.names):
+            *folders, own = name.split("/")
+            hiding = next((x for x in folders if x.startswith(".") or is_litter_folder(x)), None)
+            if hiding is not None or own.startswith("."):
+                left[hiding or "hidden files"] += is_image_name(own)
+            elif recursive or not folders:
+                self.names.append(name)
+        self.notes = _hidden(left)
 
     def open(self, name: str) -> IO[bytes]:
         """Read one member whole, which also checks its CRC."""
@@ -117,9 +125,18 @@ class Zip:
         return None
 
 
-@lru_cache(maxsize=8)
+def _hidden(left: Counter[str]) -> list[str]:
+    """One note on pictures in places that no user keeps them in."""
+    if not left.total():
+        return []
+    places = ", ".join(
+        f"{shown(place)} ({count})" for place, count in sorted(left.items()) if count
+    )
+    return [f"pictures of systems and tools, or hidden, were left out: {places}"]
+
+
 def open_archive(path: Path) -> store.Archive:
-    """Open a checked zip once for all its members.
+    """Open a checked zip once for all its members; again where the file was replaced.
 
     Args:
         path: a .zip file.
@@ -128,6 +145,15 @@ def open_archive(path: Path) -> store.Archive:
     Raises:
         FileRefused: see `store.Archive`.
     """
+    try:
+        status = path.stat()
+    except OSError:
+        return store.Archive(path)  # says why
+    return _opened(path, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
+
+
+@lru_cache(maxsize=8)
+def _opened(path: Path, stamp: tuple[int, int, int, int]) -> store.Archive:
     return store.Archive(path)
 
 
@@ -139,7 +165,7 @@ def open_files(path: Path, *, setting: str, recursive: bool = True) -> Files:
         setting: name of the setting, for errors.
         recursive: enter the folders inside.
     Returns:
-        Its files; hidden ones are left out.
+        Its files; hidden ones and those of systems are left out.
     Raises:
         SettingsError: no such path, or neither folder nor zip.
         FileRefused: a zip that is damaged or dangerous.
@@ -150,173 +176,29 @@ def open_files(path: Path, *, setting: str, recursive: bool = True) -> Files:
         return Zip(path, recursive=recursive)
     rule = "must be a folder, a .zip file or critters:world"
     problem = "is a single file: name its folder" if path.exists() else "does not exist"
+    problem += "" if path.exists() else why_missing(str(path))
     raise SettingsError(f"{setting} {rule}; {shown(str(path))} {problem}")
 
 
-def decode_caption(data: bytes) -> str:
-    """Decode a caption file by its byte order mark, else as UTF-8.
+def why_missing(path: str) -> str:
+    """Say what may have happened to a path on its way into a recipe.
 
     Args:
-        data: content of the file.
+        path: that does not exist.
     Returns:
-        The text, without surrounding white space.
-    Raises:
-        ValueError: neither UTF-8 nor UTF-16 with a mark; guessing would put wrong letters into
-            every caption without anyone noticing.
+        A hint that begins with a semicolon; "" where there is none.
     """
-    marked_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    try:
-        text = data.decode("utf-16" if marked_utf16 else "utf-8-sig")
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise ValueError("is neither UTF-8 nor UTF-16 with a byte order mark; save it as UTF-8")
-    return text.strip()
-
-
-def metadata(files: Files, name: str) -> dict[str, Listed]:
-    """Read a Hugging Face imagefolder's metadata.jsonl or metadata.csv.
-
-    Args:
-        files: folder or zip that holds it.
-        name: of the metadata file.
-    Returns:
-        Image name, relative to `files`, to its caption ("" where the row has none) and its box:
-        the column `box` (left, top, width, height in px), or the largest of `objects.bbox`.
-    Raises:
-        FileRefused: no such columns, a damaged row, or a file name that leaves the folder.
-    """
-    with files.open(name) as file:
-        try:
-            text = file.read().decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise FileRefused(f"{shown(name)}: not UTF-8 text; save it as UTF-8") from None
-    rows = _json_rows(text, name) if name.endswith(".jsonl") else _csv_rows(text, name)
-    folder = PurePosixPath(name).parent
-    listed: dict[str, Listed] = {}
-    for line, row in rows:
-        file_name = row.get("file_name")
-        columns = [column for column in CAPTION_COLUMNS if column in row]
-        boxes = [column for column in BOX_COLUMNS if column in row]
-        if not isinstance(file_name, str) or not (columns or boxes):
-            raise FileRefused(
-                f"{shown(name)}, row {line}: must have file_name and one of "
-                f"{', '.join((*CAPTION_COLUMNS, *BOX_COLUMNS))}; "
-                f"it has {', '.join(map(str, row)) or 'nothing'}"
-            )
-        relative = PurePosixPath(file_name)
-        if relative.is_absolute() or ".." in relative.parts:
-            raise FileRefused(
-                f"{shown(name)}, row {line}: file_name must stay inside the folder, "
-                f"got {shown(file_name)}"
-            )
-        caption = row[columns[0]] if columns else ""
-        listed[str(folder / relative)] = Listed(
-            caption.strip() if isinstance(caption, str) else "",
-            _box(row[boxes[0]], f"{shown(name)}, row {line}") if boxes else None,
+    if any(sign in path for sign in _ESCAPED):
+        meant = "".join(_ESCAPED.get(sign, sign) for sign in path)
+        return (
+            "; a backslash in double quotes begins an escape, so write it in single quotes: "
+            f"'{meant}'"
         )
-    return listed
-
-
-def _box(value: Any, place: str) -> Box | None:
-    """The box of one row; the largest where objects are listed, None where the cell is empty."""
-    if isinstance(value, dict):
-        found = [box for one in value.get("bbox") or () if (box := _box(one, place))]
-        return max(found, key=lambda box: box[2] * box[3], default=None)
-    numbers = re.split(r"[\s,;]+", value.strip("[]() ")) if isinstance(value, str) else value
-    if numbers in (None, [], [""]):
-        return None
-    try:
-        left, top, width, height = (float(number) for number in numbers)
-    except (TypeError, ValueError):
-        left = top = width = height = math.nan
-    if not (math.isfinite(left + top + width + height) and width > 0 and height > 0):
-        raise FileRefused(
-            f"{place}: a box must be left, top, width and height in px, got {value!r}"
-        )
-    return left, top, width, height
-
-
-def _json_rows(text: str, name: str) -> Iterator[tuple[int, dict]]:
-    # Not splitlines(): JSON strings may hold U+2028, which is no line break here.
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            row = json.loads(content)
-        except json.JSONDecodeError as error:
-            raise FileRefused(f"{shown(name)}, row {line}: not valid JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise FileRefused(f"{shown(name)}, row {line}: must be a JSON object, got {content!r}")
-        yield line, row
-
-
-def _csv_rows(text: str, name: str) -> Iterator[tuple[int, dict]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    try:
-        yield from enumerate(reader, start=1)
-    except csv.Error as error:
-        raise FileRefused(f"{shown(name)}: not valid CSV: {error}") from None
-
-
-def kohya_folder(name: str) -> tuple[int, str] | None:
-    """Read a kohya folder name such as `10_zib dog`.
-
-    Args:
-        name: of one folder, without its parents.
-    Returns:
-        Repeats, 1 to 999, and words; None for other names (four digits are a year).
-    """
-    match = _KOHYA.match(name)
-    return (int(match[1]), match[2].strip()) if match else None
-
-
-def kohya_box(name: str) -> Box | None:
-    """Read the face that kohya's `detect_face_rotate` writes into a file name.
-
-    Args:
-        name: such as `mochi_0_0256_0120_0064_0080.png`: centre, width and height in px.
-    Returns:
-        The box; None for other names.
-    """
-    match = _KOHYA_BOX.search(PurePosixPath(name).stem)
-    if match is None:
-        return None
-    x, y, width, height = map(int, match.groups())
-    return (x - width / 2, y - height / 2, width, height) if width and height else None
-
-
-def looks_cut_short(file: IO[bytes], format: str) -> bool:
-    """Look at the last bytes of an image for the end that its format promises.
-
-    Args:
-        file: an open image.
-        format: Pillow's name of the format.
-    Returns:
-        True where the end is missing or the format has none, so that only decoding can tell.
-    """
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - 12))
-    tail = file.read(12)
-    if format in ("JPEG", "MPO"):
-        return not tail.endswith(b"\xff\xd9")
-    if format == "PNG":
-        return tail[4:8] != b"IEND"
-    if format == "WEBP":
-        file.seek(4)
-        return int.from_bytes(file.read(4), "little") + 8 > size
-    return True
-
-
-def shown(name: str) -> str:
-    """A file name as it may stand in a message: line breaks and the like are escaped.
-
-    Args:
-        name: any file name.
-    Returns:
-        The name itself where it is printable.
-    """
-    return name if name.isprintable() else ascii(name)
+    data = path.encode("utf-8", "surrogateescape")
+    plain = path.isascii() or any(ord(letter) >= 0x800 for letter in path)
+    if not plain and (codec := legacy_codec([data])):
+        return f"; in {codec} it would read {data.decode(codec)}: save the recipe as UTF-8"
+    return ""
 
 
 def case_conflicts(names: Iterable[str]) -> list[tuple[str, str]]:

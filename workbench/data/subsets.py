@@ -11,8 +11,18 @@ from workbench.critters.attributes import caption as critter_caption
 from workbench.critters.draw import plan
 from workbench.data.augment import Box
 from workbench.settings import Settings, setting
+from workbench.store import FileRefused
 
-__all__ = ["WORLD", "Computed", "Record", "SetAside", "Subset", "world_length", "world_record"]
+__all__ = [
+    "WORLD",
+    "Computed",
+    "LeftOut",
+    "Record",
+    "SetAside",
+    "Subset",
+    "world_length",
+    "world_record",
+]
 
 WORLD = "critters:world"
 T = TypeVar("T")
@@ -46,7 +56,8 @@ class Subset(Settings):
     recursive: bool = setting(True, help="enter the folders inside")
     captions_from: Literal["auto", "files", "metadata", "none"] = setting(
         "auto",
-        help="auto reads .txt or .caption beside the picture, else metadata.jsonl or .csv",
+        help="auto reads .txt or .caption beside the picture, else metadata.jsonl or .csv, or the "
+        "JSON of sd-scripts, ai-toolkit and others",
     )
     missing_caption: Literal["keep", "exclude", "refuse"] = setting(
         "keep",
@@ -54,6 +65,9 @@ class Subset(Settings):
     )
     kohya_folders: bool = setting(
         True, help="read folders named `10_name` as 10 repeats, the name as caption of last resort"
+    )
+    keep_copies: bool = setting(
+        False, help="show exact copies with the same caption too; else one of them is left out"
     )
     num_images: int | None = setting(
         None, ge=1, help="length of an epoch of critters:world; every epoch draws new pictures"
@@ -84,6 +98,7 @@ class Record:
     repeats: int
     number: int | None = None  # in a drawn world
     box: Box | None = field(default=None, repr=False)  # what a crop should hold: a face, an object
+    colour: str = field(default="", repr=False)  # space that is converted to sRGB; "": none
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +107,11 @@ class SetAside:
 
     name: str
     reason: str
+    spare: bool = False  # on purpose: a copy, a thumbnail, 0 repeats; nothing of worth is lost
+
+
+class LeftOut(FileRefused):
+    """A picture that is not shown on purpose."""
 
 
 class Computed(Sequence[T], Generic[T]):

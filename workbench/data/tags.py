@@ -9,7 +9,9 @@ from typing import Literal
 from workbench.data.captions import (
     KEEP_MARK,
     TOGETHER_MARK,
+    WIDE_COMMAS,
     CaptionSettings,
+    has_wide_commas,
     is_prose,
     split_tags,
 )
@@ -74,7 +76,14 @@ def edit_caption(
         The new text.
     """
     rename, removed = rename or {}, {*remove, *prepend}
-    marks = [settings.separator.strip() or settings.separator, KEEP_MARK, TOGETHER_MARK, "\n"]
+    wide = WIDE_COMMAS if has_wide_commas(caption, settings) else ""
+    marks = [
+        *wide,
+        settings.separator.strip() or settings.separator,
+        KEEP_MARK,
+        TOGETHER_MARK,
+        "\n",
+    ]
     pieces = re.split(rf"([^\S\n]*(?:{'|'.join(map(re.escape, marks))})[^\S\n]*)", caption)
     result = settings.separator.join(prepend)
     seen: set[str] = set(prepend)

@@ -6,8 +6,7 @@ from typing import TypeVar
 
 from PIL import Image
 
-from workbench.adapters import formats
-from workbench.evaluation.loading import open_run
+from workbench.evaluation.loading import attach, open_run
 from workbench.records.events import Saved
 from workbench.records.log import read
 from workbench.records.sampling import draw
@@ -81,7 +80,7 @@ def strength_grid(
     trained.adapter.detach()
     found: dict[int, dict[float, Image.Image]] = {}
     for step in steps:
-        adapter = formats.attach_file(files[step], family.parts, name_of=family.file_name)
+        adapter = attach(family, files[step])
         found[step] = {}
         for strength in strengths:
             with adapter.strength(strength):

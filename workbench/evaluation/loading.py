@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import Tensor
 
 from workbench import seeds, settings, store
 from workbench.adapters import Full, formats
 from workbench.adapters.folders import is_adapter_folder, weights_files
+from workbench.adapters.full import LEARNED, attach_state, read_folder
 from workbench.models import loading as models
 from workbench.models.base import BaseSettings
 from workbench.models.clip import WINDOW
@@ -172,7 +174,7 @@ def open_lora(path: str | Path, *, base: str | None = None, prompts: Sequence[st
     trained_with = recipe.data.captions.max_tokens if recipe else WINDOW
     family = _load(chosen, prompts, at_least=trained_with)
     fixed = _fixed(family, Wanted() if recipe is None else wanted(recipe))
-    adapter = formats.attach_file(path, family.parts, name_of=family.file_name)
+    adapter = attach(family, path)
     if recipe is None:
         return Trained(family, adapter, path, fixed, (), SampleSettings())
     return _trained(family, adapter, fixed, path=path, recipe=recipe)
@@ -223,9 +225,48 @@ def with_file(trained: Trained, path: Path) -> Trained:
         FileRefused: the file is unsound or does not fit; the base is left without an adapter.
     """
     trained.adapter.detach()
-    family = trained.family
-    adapter = formats.attach_file(path, family.parts, name_of=family.file_name)
-    return replace(trained, adapter=adapter, path=path)
+    return replace(trained, adapter=attach(trained.family, path), path=path)
+
+
+def attach(family: "Family", path: Path) -> "AttachedAdapter":
+    """Put what was learned on its base: a LoRA, or the weights of a full fine-tune.
+
+    Args:
+        family: the base, with nothing on it.
+        path: a LoRA file, the folder of a full fine-tune, or its single file.
+    Returns:
+        What was put on.
+    Raises:
+        FileRefused: the file is unsound or does not fit; the base is as it was.
+    """
+    if whole := _whole_model(family, path):
+        return attach_state(path, family.parts, whole)
+    return formats.attach_file(path, family.parts, name_of=family.file_name)
+
+
+def stored_tensors(family: "Family", path: Path) -> dict[str, Tensor]:
+    """Read what a file or folder holds.
+
+    Args:
+        family: the base that it was made on.
+        path: as for `attach`.
+    Returns:
+        Tensors of a LoRA file under its own names; of a full fine-tune those of the parts that
+        learned, as "<part>.<name in the model>".
+    Raises:
+        FileRefused: unsound, or of another base.
+    """
+    if path.is_dir():
+        return read_folder(path, family.parts)
+    return _whole_model(family, path) or store.load_tensors(path)
+
+
+def _whole_model(family: "Family", path: Path) -> dict[str, Tensor] | None:
+    """The parts that learned, of a full fine-tune in one file; None for anything else."""
+    learned = store.read_header(path)[0].get(LEARNED) if path.is_file() else None
+    if learned is None or family.single_file is None:
+        return None
+    return family.single_file.read(path, tuple(learned.split()))
 
 
 def _trained(
@@ -262,7 +303,7 @@ def _final_file(folder: Path, recipe: Recipe) -> Path:
 
 
 def _from_file(family: "Family", recipe: Recipe, path: Path) -> "AttachedAdapter":
-    return formats.attach_file(path, family.parts, name_of=family.file_name)
+    return attach(family, path)
 
 
 def _from_checkpoint(family: "Family", recipe: Recipe, path: Path) -> "AttachedAdapter":

@@ -18,8 +18,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from workbench import store
-from workbench.adapters import formats
 from workbench.adapters.attached import AttachedNetwork
 from workbench.adapters.folders import weights_files
 from workbench.adapters.layers import Layer, copied, shown_elsewhere, tensors
@@ -27,7 +25,15 @@ from workbench.adapters.merge import merge
 from workbench.adapters.naming import is_encoder
 from workbench.adapters.readers import TABLE, Reader, features_in, outside_blocks
 from workbench.evaluation import rungs
-from workbench.evaluation.loading import Trained, from_run, is_run, open_lora, open_run
+from workbench.evaluation.loading import (
+    Trained,
+    attach,
+    from_run,
+    is_run,
+    open_lora,
+    open_run,
+    stored_tensors,
+)
 from workbench.evaluation.results import Proof, ProofRow
 from workbench.records.fixed import FixedInputs
 from workbench.records.sampling import draw
@@ -110,7 +116,7 @@ def climb(trained: Trained) -> Stages[Proof]:
     """
     started = time.monotonic()
     elsewhere = _elsewhere(trained)
-    stored = _stored(trained.path)
+    stored = stored_tensors(trained.family, trained.path)
     rows = [*rungs.tensor_rows(stored, _expected(trained))]
     yield 1
     asked = _Asked.of(trained)
@@ -204,7 +210,7 @@ class _Reloaded:
 def _reload(asked: _Asked, base: Tensor) -> Stages[_Reloaded]:
     """Put the file on the base, which has nothing on it, and take it off again."""
     trained, family = asked.trained, asked.trained.family
-    adapter = formats.attach_file(trained.path, family.parts, name_of=family.file_name)
+    adapter = attach(family, trained.path)
     try:
         on, picture = asked.answer(), _picture(trained)
         yield 4
@@ -244,17 +250,6 @@ def _picture(trained: Trained) -> Image.Image:
     settings = change(trained.sampling, steps=min(10, trained.sampling.steps))
     job = (trained.fixed.prompts[0], trained.sampling.seeds[0])
     return next(draw(trained.family, settings, [job])).image
-
-
-def _stored(path: Path) -> dict[str, Tensor]:
-    """Tensors of a LoRA file; of a full fine-tune's folder, with the part in front."""
-    if path.is_file():
-        return store.load_tensors(path)
-    return {
-        f"{file.parent.name}.{name}": tensor
-        for file in sorted(path.glob("*/*.safetensors"))
-        for name, tensor in store.load_tensors(file).items()
-    }
 
 
 def _type_of(stored: Mapping[str, Tensor]) -> torch.dtype:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from workbench.models.base import BaseSettings
 from workbench.models.codec import Codec
+from workbench.models.original_layout import SingleFile
 from workbench.process import Process
 
 __all__ = [
@@ -231,6 +232,11 @@ class Family(CaptionTokens, Protocol):
         ...
 
     @property
+    def single_file(self) -> SingleFile | None:
+        """How all its parts are written as one file; None where no reader knows such a file."""
+        ...
+
+    @property
     def text_key(self) -> str:
         """Key of cached text: encoders, tokenizers, template, precision; not their path."""
         ...
@@ -323,10 +329,10 @@ class Family(CaptionTokens, Protocol):
         ...
 
     def save(self, folder: Path) -> None:
-        """Write the whole model as a diffusers folder.
+        """Write the whole model as a folder in the Hub's diffusers layout.
 
         Args:
-            folder: made if absent.
+            folder: absent, or empty; made whole or not at all.
         """
         ...
 

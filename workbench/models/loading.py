@@ -1,7 +1,8 @@
 """A base model found, recognised by its family, and loaded."""
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import torch
@@ -9,15 +10,16 @@ import torch
 from workbench.models import registry
 from workbench.models.base import BaseSettings
 from workbench.models.clip import MOST_TOKENS, WINDOW
-from workbench.models.defaults import Machine
+from workbench.models.defaults import CRITTERS, USUAL, Machine, advice, completed
 from workbench.models.family import CaptionTokens, Family
-from workbench.models.source import Described, Peek, Source, is_remote, peek
+from workbench.models.source import Described, Peek, Source, is_critters, is_remote, peek
 from workbench.models.strangers import refusal
 from workbench.settings import SettingsError
 from workbench.settings.advice import Advice
 
 __all__ = [
     "FamilyModule",
+    "Named",
     "caption_tokens",
     "defaults",
     "load",
@@ -35,12 +37,12 @@ class FamilyModule(Protocol):
         TITLE: its name for people.
         NATIVE_PX: side of the pictures that its published models were made for.
         NAMES: lower-case parts of the names of published models, by which one is known that is not
-            fetched yet.
+            fetched yet, and the side of the pictures that each was made for; the first counts.
     """
 
     TITLE: str
     NATIVE_PX: int
-    NAMES: tuple[str, ...]
+    NAMES: Mapping[str, int]
 
     def recognise(self, seen: Peek, settings: BaseSettings) -> Source | None:
         """Say whether a base is of this family.
@@ -127,37 +129,64 @@ def defaults(settings: BaseSettings, machine: Machine) -> tuple[Advice, ...]:
         settings: which base.
         machine: that will train it.
     Returns:
-        Settings with their reasons; none for the critters, whose preset is made for them, and
-        where the family of a base on the Hub is not known.
+        Settings with their reasons, one for each setting that follows from a base; none where the
+        family of a base on the Hub is not known.
     Raises:
         SettingsError, FileRefused: it is here, and cannot be trained.
     """
-    if settings.path == "critters":
-        return ()
     if is_remote(settings.path):
-        name = named(settings)
-        if name is None:
+        known = named(settings)
+        if known is None:
             return ()
-        family = module(name)
-        return family.defaults(family.TITLE, family.NATIVE_PX, machine)
+        family = module(known.family)
+        return _completed(family, family.TITLE, known.native_px, machine)
     source = locate(settings)
+    if is_critters(settings.path):
+        return CRITTERS
     family = module(source.family)
-    return family.defaults(source.title, family.describe(source, settings).native_px, machine)
+    native_px = family.describe(source, settings).native_px
+    why = f"{source.title} takes a prompt alone"
+    alone = Advice("data.inpainting", None, why, accepted=(None,))
+    asked = () if source.inpaints else (alone,)
+    return completed(_completed(family, source.title, native_px, machine), asked)
 
 
-def named(settings: BaseSettings) -> str | None:
-    """Guess the family of a base that is not here from its name.
+def _completed(
+    family: FamilyModule, title: str, native_px: int, machine: Machine
+) -> tuple[Advice, ...]:
+    """A family's advice, and the usual about what it says nothing of."""
+    usual = advice(title, native_px, USUAL, machine=machine)
+    return completed(usual, family.defaults(title, native_px, machine))
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What the name of a base tells that is not here.
+
+    Attributes:
+        family: name of its family.
+        native_px: side of the pictures that it was made for.
+    """
+
+    family: str
+    native_px: int
+
+
+def named(settings: BaseSettings) -> Named | None:
+    """Guess what a base that is not here is from its name.
 
     Args:
         settings: which base, and perhaps its family.
     Returns:
-        Name of a family; None where nothing is known.
+        Its family and resolution; None where nothing is known.
     """
-    if settings.family != "auto":
-        return settings.family
-    name = settings.path.lower()
-    families = ((family, module(family).NAMES) for family in registry.names())
-    return next((f for f, marks in families if any(mark in name for mark in marks)), None)
+    name, chosen = settings.path.lower(), settings.family
+    families = registry.names() if chosen == "auto" else (chosen,)
+    for family in families:
+        for mark, native_px in module(family).NAMES.items():
+            if mark in name:
+                return Named(family, native_px)
+    return None if chosen == "auto" else Named(chosen, module(chosen).NATIVE_PX)
 
 
 def locate(settings: BaseSettings) -> Source:
@@ -198,8 +227,8 @@ def caption_tokens(settings: BaseSettings, max_tokens: int) -> CaptionTokens | N
         SettingsError, FileRefused: the base is here, and cannot be trained.
     """
     if is_remote(settings.path):
-        name = named(settings)
-        return None if name is None else module(name).tokens(None, max_tokens)
+        known = named(settings)
+        return None if known is None else module(known.family).tokens(None, max_tokens)
     source = locate(settings)
     return module(source.family).tokens(source, max_tokens)
 

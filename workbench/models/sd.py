@@ -21,9 +21,11 @@ from workbench.models.family import (
     TargetGroups,
     stacked,
 )
-from workbench.models.naming import text_name
+from workbench.models.folder import save_pipeline
+from workbench.models.original_layout import SingleFile
 from workbench.models.parts import Parts, load_parts
 from workbench.models.source import Peek, Source
+from workbench.models.structures import lora_name
 from workbench.models.unet_files import describe, tokens
 from workbench.process import DiscreteVP
 from workbench.settings.advice import Advice
@@ -45,7 +47,14 @@ __all__ = [
 
 TITLE = "Stable Diffusion 1.x or 2.x"
 NATIVE_PX = 512
-NAMES = ("stable-diffusion-v1", "stable-diffusion-2", "sd1", "sd-1", "v1-5", "sd15", "1.5")
+NAMES = {
+    # 2.x was published at 512 px ("base", inpainting) and at 768 px.
+    "stable-diffusion-2-base": 512,
+    "stable-diffusion-2-1-base": 512,
+    "stable-diffusion-2-inpainting": 512,
+    "stable-diffusion-2": 768,
+    **dict.fromkeys(("stable-diffusion-v1", "sd1", "sd-1", "v1-5", "sd15", "1.5"), 512),
+}
 
 
 def recognise(seen: Peek, settings: BaseSettings) -> Source | None:
@@ -111,6 +120,7 @@ class StableDiffusion:
         self.idle = frozenset({"text_encoder"} if settings.clip_skip else ())
         self.native_px = unets.native_px(loaded, self.codec)
         self._identity: Identity | None = None
+        self._single: SingleFile | None = None
 
     @property
     def version(self) -> tuple[str, str]:
@@ -132,6 +142,12 @@ class StableDiffusion:
     def text_key(self) -> str:
         """See `Family`."""
         return unets.text_key(self.loaded, self.settings, self.max_tokens)
+
+    @property
+    def single_file(self) -> SingleFile:
+        """See `Family`; made once, since a run may outlive the file of its base."""
+        self._single = self._single or unets.single_file(self, self.loaded)
+        return self._single
 
     @property
     def device(self) -> torch.device:
@@ -197,9 +213,7 @@ class StableDiffusion:
 
     def file_name(self, part: str, path: str) -> str:
         """See `Family`."""
-        if part == "unet":
-            return f"lora_unet_{path}".replace(".", "_")
-        return text_name("lora_te", path)
+        return lora_name(self.loaded.version, part, path, unet_config=self.unet.config)
 
     def using(self, *parts: str) -> AbstractContextManager[None]:
         """See `Family`; nothing is ever freed."""
@@ -207,7 +221,7 @@ class StableDiffusion:
 
     def save(self, folder: Path) -> None:
         """See `Family`."""
-        self.pipeline().save_pretrained(folder)
+        save_pipeline(self.pipeline(), folder)
 
     def pipeline(self) -> "StableDiffusionPipeline":
         """Make a diffusers pipeline around these very modules, with a scheduler of its own.

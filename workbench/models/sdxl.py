@@ -22,9 +22,11 @@ from workbench.models.family import (
     TargetGroups,
     stacked,
 )
-from workbench.models.naming import original_path, text_name
+from workbench.models.folder import save_pipeline
+from workbench.models.original_layout import SingleFile
 from workbench.models.parts import Parts, load_parts
 from workbench.models.source import Peek, Source
+from workbench.models.structures import lora_name
 from workbench.models.unet_files import describe, tokens
 from workbench.process import DiscreteVP
 from workbench.settings.advice import Advice
@@ -46,8 +48,7 @@ __all__ = [
 
 TITLE = "Stable Diffusion XL"
 NATIVE_PX = 1024
-NAMES = ("xl", "pony", "illustrious", "noobai", "animagine")
-_TEXT_PREFIXES = {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2"}
+NAMES = dict.fromkeys(("xl", "pony", "illustrious", "noobai", "animagine"), 1024)
 _ADDED = ("add_embedding.linear_1", "add_embedding.linear_2")
 
 
@@ -119,6 +120,7 @@ class StableDiffusionXL:
         self.inpaints: bool = config_of(self.unet)["in_channels"] > self.codec.channels
         self.native_px = unets.native_px(loaded, self.codec)
         self._identity: Identity | None = None
+        self._single: SingleFile | None = None
 
     @property
     def identity(self) -> Identity:
@@ -130,6 +132,12 @@ class StableDiffusionXL:
     def text_key(self) -> str:
         """See `Family`."""
         return unets.text_key(self.loaded, self.settings, self.max_tokens)
+
+    @property
+    def single_file(self) -> SingleFile:
+        """See `Family`; made once, since a run may outlive the file of its base."""
+        self._single = self._single or unets.single_file(self, self.loaded)
+        return self._single
 
     @property
     def device(self) -> torch.device:
@@ -205,9 +213,7 @@ class StableDiffusionXL:
 
     def file_name(self, part: str, path: str) -> str:
         """See `Family`."""
-        if part == "unet":
-            return f"lora_unet_{original_path(path, self.unet.config)}".replace(".", "_")
-        return text_name(_TEXT_PREFIXES[part], path)
+        return lora_name("sdxl", part, path, unet_config=self.unet.config)
 
     def using(self, *parts: str) -> AbstractContextManager[None]:
         """See `Family`; nothing is ever freed."""
@@ -215,7 +221,7 @@ class StableDiffusionXL:
 
     def save(self, folder: Path) -> None:
         """See `Family`."""
-        self.pipeline().save_pretrained(folder)
+        save_pipeline(self.pipeline(), folder)
 
     def pipeline(self) -> "StableDiffusionXLPipeline":
         """Make a diffusers pipeline around these very modules, with a scheduler of its own.

@@ -5,9 +5,11 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from workbench import store
 from workbench.models.base import BaseSettings
@@ -23,6 +25,7 @@ __all__ = [
     "Peek",
     "Source",
     "files_hash",
+    "is_critters",
     "is_remote",
     "missing_weights",
     "peek",
@@ -35,6 +38,8 @@ _ENDINGS = frozenset({".safetensors", *store.PICKLE_EXTENSIONS})  # which `store
 _PAGE = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)")
 # What follows a part's stem: its variant before or behind the number of the shard.
 _WEIGHTS = re.compile(r"(?:\.(?P<variant>[\w-]+?))?(?:-\d{5}-of-\d{5})?(?:\.fp16)?\.safetensors")
+_VAE = "vae/diffusion_pytorch_model.safetensors"
+_LARGEST = 16_000_000  # bytes; the critters' autoencoder takes 9 MB in float32
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -50,6 +55,7 @@ class Source:
         title: what it is, for people.
         evidence: what it was recognised by, to be told to the user.
         scheduler: what the weights file itself says of the noise schedule.
+        inpaints: it takes a mask and a masked picture too.
     """
 
     path: Path
@@ -59,6 +65,7 @@ class Source:
     title: str
     evidence: str
     scheduler: Mapping[str, Any] = field(default_factory=dict)
+    inpaints: bool = False
 
     @property
     def is_file(self) -> bool:
@@ -76,6 +83,7 @@ class Described:
         latent_px: pixels to a latent's side.
         side_multiple_px: both sides of a picture must be multiples of it.
         zero_terminal_snr: its last timestep is noise alone.
+        said_prediction: the prediction by the files themselves; None where they are silent.
     """
 
     native_px: int
@@ -83,6 +91,7 @@ class Described:
     latent_px: int
     side_multiple_px: int
     zero_terminal_snr: bool = False
+    said_prediction: str | None = None
 
 
 @dataclass(frozen=True)
@@ -166,6 +175,54 @@ def is_remote(path: str) -> bool:
     here = path == "critters" or Path(path).expanduser().exists()
     is_file = Path(path).suffix in (".safetensors", *store.PICKLE_EXTENSIONS)
     return not here and not is_file and REPOSITORY.fullmatch(path) is not None
+
+
+def is_critters(path: str) -> bool:
+    """Whether a base is the small one that ships with the package, wherever it lies.
+
+    It is known by the weights of its autoencoder, which no training changes: a copy is one, in any
+    precision, and so is a model that was merged or trained from it.
+
+    Args:
+        path: `base.path`.
+    Returns:
+        True for "critters", and for a folder with its autoencoder.
+    """
+    if path == "critters":
+        return True
+    folder = Path(path).expanduser()
+    try:
+        if not (folder / "vae").is_dir():
+            return False
+        _, files = weight_files(folder, "vae")
+        status = files[0].stat() if len(files) == 1 else None
+    except OSError:  # a folder that cannot be read
+        return False
+    if status is None or status.st_size > _LARGEST:
+        return False
+    return _has_its_weights(files[0].resolve(), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _has_its_weights(file: Path, size: int, modified_ns: int) -> bool:
+    """Compared in bfloat16, so that it does not matter how a copy was rounded; 60 ms."""
+    try:
+        same = _shapes(file) == _shapes(CRITTERS / _VAE)
+        return same and _rounded(file) == _rounded(CRITTERS / _VAE)
+    except FileRefused:
+        return False
+
+
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    return {name: shape for name, (_, shape) in store.read_header(file)[1].items()}
+
+
+def _rounded(file: Path) -> str:
+    """Hash of weights in bfloat16."""
+    digest = hashlib.sha256()
+    for _, tensor in sorted(store.load_tensors(file).items()):
+        digest.update(tensor.bfloat16().view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def weight_files(folder: Path, part: str) -> tuple[str | None, list[Path]]:

@@ -51,7 +51,7 @@ def recognise(
     source = Source(seen.path, config, family, version, _TITLES[version], evidence, scheduler)
     require_plain(seen, source)
     if is_wider(seen, source):
-        source = replace(source, title=f"{source.title} for inpainting")
+        source = replace(source, title=f"{source.title} for inpainting", inpaints=True)
     names = PART_NAMES[version]
     optional = ({"vae"} if settings.vae else set()) | ({"unet"} if settings.from_scratch else set())
     _require_parts(seen, source, tuple(n for n in names if n not in optional), title=title)
@@ -123,6 +123,7 @@ def describe(source: Source, settings: BaseSettings) -> Described:
     require_prediction(source, settings)
     config = store.read_json(source.config / "unet" / "config.json")
     schedule = store.read_json(source.config / "scheduler" / "scheduler_config.json")
+    own = source.scheduler if source.is_file else schedule
     schedule |= source.scheduler
     size, latent_px = config.get("sample_size"), _latent_px(source)
     side = max(size) if isinstance(size, list) else size
@@ -133,6 +134,7 @@ def describe(source: Source, settings: BaseSettings) -> Described:
         latent_px,
         latent_px,
         bool(schedule.get("rescale_betas_zero_snr")) if zero is None else zero,
+        own.get("prediction_type"),
     )
 
 

@@ -10,6 +10,7 @@ from workbench.models.base import BaseSettings
 from workbench.models.clip import WINDOW
 from workbench.models.codec import KL, Codec, config_of, digest
 from workbench.models.family import Condition, Family, Identity, SampleOptions, TargetGroups
+from workbench.models.original_layout import SingleFile
 from workbench.models.parts import Parts
 from workbench.models.solver import guidance_rescale, make_scheduler
 
@@ -115,6 +116,25 @@ def identity(family: Family, parts: Parts) -> Identity:
         prediction=family.process.prediction,
         zero_terminal_snr=family.process.ends_in_noise,
         hashes=parts.hashes(),
+    )
+
+
+def single_file(family: Family, parts: Parts) -> SingleFile:
+    """How a family is written as one file.
+
+    Args:
+        family: says what it is.
+        parts: its modules, and the file that they came from.
+    Returns:
+        Names and weights of the file.
+    """
+    return SingleFile(
+        parts.version,
+        {**named_parts(parts), "vae": parts.vae},
+        architecture=family.version[1],
+        prediction=family.process.prediction,
+        zero_terminal_snr=family.process.ends_in_noise,
+        source=parts.single_file,
     )
 
 

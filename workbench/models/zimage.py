@@ -16,24 +16,36 @@ from workbench import store
 from workbench.models import qwen
 from workbench.models.base import BaseSettings
 from workbench.models.codec import KL, digest
-from workbench.models.defaults import Machine, Suits, advice
 from workbench.models.family import Condition, Identity, Rows, SampleOptions, TargetGroups
+from workbench.models.folder import save_beside_copies
 from workbench.models.parts import from_folder
 from workbench.models.qwen import QwenTokens
 from workbench.models.source import Described, Peek, Source, files_hash, missing_weights
 from workbench.models.source import weight_files as files_of
+from workbench.models.zimage_settings import MEANINGLESS, defaults
 from workbench.process import Flow
 from workbench.settings import SettingsError
-from workbench.settings.advice import Advice
 from workbench.store import FileRefused
 
 if TYPE_CHECKING:
     from diffusers import ZImagePipeline
     from transformers import PreTrainedTokenizerBase
 
+__all__ = [
+    "NAMES",
+    "NATIVE_PX",
+    "TITLE",
+    "ZImage",
+    "defaults",
+    "describe",
+    "load",
+    "recognise",
+    "tokens",
+]
+
 TITLE = "Z-Image"
 NATIVE_PX = 1024
-NAMES = ("z-image", "zimage")
+NAMES = dict.fromkeys(("z-image", "zimage"), NATIVE_PX)
 _PARTS = ("transformer", "vae", "text_encoder")
 _REMEMBERED = 256  # prompts whose embeddings are kept, for samples, validation and proof
 # What trainers adapt: the main layers, without refiners and modulation.
@@ -50,15 +62,6 @@ _TARGETS: TargetGroups = {
         "layers.*.feed_forward.w3",
     ),
 }
-# Settings of other families that mean nothing here: name, what it must be, why.
-_MEANINGLESS = (
-    ("prediction", None, "a flow-matching model predicts velocity along a straight line"),
-    ("zero_terminal_snr", None, "a flow ends in pure noise by itself"),
-    ("clip_skip", 0, "the text encoder is no CLIP, and its layer is part of the model"),
-    ("from_scratch", None, "only U-Nets can be trained from nothing so far"),
-    ("vae", None, "it has an autoencoder of its own, which its latents belong to"),
-    ("attention", "sdpa", "diffusers chooses this transformer's attention"),
-)
 
 
 def recognise(seen: Peek, settings: BaseSettings) -> Source | None:
@@ -84,7 +87,9 @@ def recognise(seen: Peek, settings: BaseSettings) -> Source | None:
     if config.get("_class_name") != "ZImageTransformer2DModel":
         return None
     missing = missing_weights(seen.path, _PARTS)
-    missing += [name for name in ("tokenizer", "scheduler") if not (seen.path / name).is_dir()]
+    missing += [
+        name for name in ("tokenizer", "scheduler") if not any((seen.path / name).glob("*.json"))
+    ]
     if missing:
         raise FileRefused(
             f"{seen.path}: {', '.join(missing)} missing; a full {TITLE} model is needed: copy the "
@@ -104,30 +109,6 @@ def describe(source: Source, settings: BaseSettings) -> Described:
         Resolution, prediction.
     """
     return Described(NATIVE_PX, "flow", latent_px=8, side_multiple_px=16)
-
-
-def defaults(title: str, native_px: int, machine: Machine) -> tuple[Advice, ...]:
-    """See `FamilyModule`.
-
-    Args:
-        title: of the base, for people.
-        native_px: side of the pictures that it was made for.
-        machine: that will train it; without bfloat16 it is float32 that does not overflow.
-    Returns:
-        Settings with their reasons.
-    """
-    suits = Suits(rate=1e-4, guidance=5.0, sample_steps=40, large=True)
-    why = "in float16 this transformer overflows"
-    narrow = () if machine.native_bfloat16 else ("base.dtype", "training.precision")
-    return (
-        *advice(title, native_px, suits, machine=machine),
-        *(Advice(name, "float32", why) for name in narrow),
-        Advice(
-            "data.captions.variants",
-            8,
-            "captions that vary are drawn ahead: the text encoder is freed before training",
-        ),
-    )
 
 
 def tokens(source: Source | None, max_tokens: int) -> QwenTokens | None:
@@ -160,7 +141,7 @@ def load(
     from diffusers import ZImageTransformer2DModel
 
     qwen.require_whole(max_tokens, TITLE)
-    for name, wanted, why in _MEANINGLESS:
+    for name, wanted, why in MEANINGLESS:
         if (value := getattr(settings, name)) != wanted:
             raise SettingsError(f"base.{name} must be left out for {TITLE}: {why}; got {value!r}")
     if settings.dtype == "float16":
@@ -186,6 +167,7 @@ class ZImage:
     frees = frozenset({"text_encoder", "codec"})
     idle: frozenset[str] = frozenset()
     inpaints = False
+    single_file = None
     native_px = NATIVE_PX
     version = "zimage", "z-image"
 
@@ -362,9 +344,7 @@ class ZImage:
 
     def save(self, folder: Path) -> None:
         """See `Family`."""
-        with self.using("text_encoder", "codec"):
-            whole = self._pipeline(vae=self.codec.module, text_encoder=self._encoder)
-            whole.save_pretrained(folder)
+        save_beside_copies(self.transformer, folder, "transformer", source=self._source.path)
 
     def _pipeline(self, *, vae: Any, text_encoder: Any) -> "ZImagePipeline":
         """A diffusers pipeline around these very modules, with a scheduler of its own."""

@@ -117,6 +117,8 @@ class Validated(Recorded):
         timestep_edges: borders of the timestep bins, one more than bins.
         bin_losses: loss in each bin.
         base_bin_losses: the base's loss in each bin.
+        image_losses: loss of each image.
+        base_image_losses: the base's loss of each image.
     """
 
     event: Literal["validated"] = "validated"
@@ -127,6 +129,8 @@ class Validated(Recorded):
     timestep_edges: tuple[float, ...] = ()
     bin_losses: tuple[float, ...] = ()
     base_bin_losses: tuple[float, ...] = ()
+    image_losses: tuple[float, ...] = ()
+    base_image_losses: tuple[float, ...] = ()
 
 
 class Averaged(pydantic.BaseModel):
@@ -274,13 +278,15 @@ class Resumed(Recorded):
         total_steps: optimizer steps planned now; 0 where the length is given in minutes.
         checkpoint: its folder, relative to the run folder.
         set_aside: checkpoints that were not valid, and where their remains lie.
+        changes: settings that this resume changed, "key: old -> new".
     """
 
     event: Literal["resumed"] = "resumed"
     step: int
-    total_steps: int
+    total_steps: int = 0
     checkpoint: str = ""
     set_aside: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 class Proved(Recorded):

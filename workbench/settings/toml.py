@@ -1,5 +1,6 @@
 """Settings as TOML, with each setting's help beside it, and back."""
 
+import re
 import textwrap
 import tomllib
 from collections.abc import Mapping
@@ -11,6 +12,12 @@ from pydantic.fields import FieldInfo
 from workbench.settings.base import S, Settings, as_dict, from_dict
 from workbench.settings.errors import SettingsError
 from workbench.settings.fields import bounds
+
+_BACKSLASH = re.compile(r'"[^"\n]*\\[^"\n]*"')
+_ESCAPES = (
+    "; a backslash in double quotes begins an escape: write a path in single quotes, as in "
+    r"path = 'C:\Users\me\pictures'"
+)
 
 
 def from_toml(cls: type[S], text: str, *, source: str = "") -> S:
@@ -28,7 +35,8 @@ def from_toml(cls: type[S], text: str, *, source: str = "") -> S:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{source or 'TOML'}: not valid TOML: {error}") from None
+        hint = _ESCAPES if _BACKSLASH.search(text) else ""
+        raise SettingsError(f"{source or 'TOML'}: not valid TOML: {error}{hint}") from None
     return from_dict(cls, data, source=source)
 
 

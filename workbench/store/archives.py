@@ -39,7 +39,7 @@ class Archive:
         except FileRefused:
             self.close()
             raise
-        self.names = tuple(e.filename for e in self._zip.infolist() if not e.is_dir())
+        self.names = tuple(self._members)
 
     def _open(self) -> zipfile.ZipFile:
         try:
@@ -55,14 +55,19 @@ class Archive:
                 f"{shown(self.path)}: {len(entries):,} entries are more than "
                 f"{MAX_ARCHIVE_ENTRIES:,}; split it"
             )
+        # Some tools of Windows write backslashes between folders.
+        self._members = {
+            e.filename.replace("\\", "/"): e.filename for e in entries if not e.is_dir()
+        }
         seen: set[str] = set()
         for entry in entries:
             self._check(entry)
-            if entry.filename in seen:
+            name = entry.filename.replace("\\", "/")
+            if name in seen:
                 raise FileRefused(
                     f"{shown(self.path)}: member {entry.filename!r} is there twice; pack it again"
                 )
-            seen.add(entry.filename)
+            seen.add(name)
         # Members that share their compressed bytes, or hide among many, are seen in the sum alone.
         _check_ratio(
             shown(self.path),
@@ -94,7 +99,7 @@ class Archive:
         if self._process != os.getpid():  # after a fork the file's position would be shared
             self._process, self._zip = os.getpid(), self._open()
         try:
-            return self._zip.read(name)
+            return self._zip.read(self._members[name])
         except KeyError:
             raise FileRefused(f"{shown(self.path)}: has no member {name!r}") from None
         except _DAMAGE as error:
@@ -110,7 +115,7 @@ class Archive:
         Returns:
             Its uncompressed size.
         """
-        return self._zip.getinfo(name).file_size
+        return self._zip.getinfo(self._members[name]).file_size
 
     def close(self) -> None:
         """Close the file."""

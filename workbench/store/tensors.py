@@ -2,7 +2,7 @@
 
 import errno
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,22 +64,28 @@ def write_tensors(
     sync(path)
 
 
-def load_tensors(path: str | Path) -> dict[str, "torch.Tensor"]:
-    """Read all tensors of a safetensors file onto the CPU.
+def load_tensors(
+    path: str | Path, names: Collection[str] | None = None
+) -> dict[str, "torch.Tensor"]:
+    """Read tensors of a safetensors file onto the CPU.
 
     Args:
         path: a .safetensors file.
+        names: which; None reads all.
     Returns:
         Name to tensor.
     Raises:
         FileRefused: a pickle, missing, damaged, or not safetensors.
     """
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     _refuse_others(Path(path))
     try:
-        return load_file(path)
+        if names is None:
+            return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in names}
     except OSError as error:
         raise FileRefused(f"{shown(path)}: {why_unreadable(error)}") from None
     except KeyError as error:  # a type of numbers that torch does not have

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from workbench import store
 from workbench.records import checkpoint
 from workbench.records.events import Event, Preparing, Resumed, Started, Warned
+from workbench.records.log import read_milestones
 from workbench.records.sampling import Interrupted, evaluating
 from workbench.settings import SettingsError
 from workbench.training import moments, saving
@@ -26,7 +27,7 @@ def begin(run: RunState) -> Iterator[Event]:
     if run.resuming:  # killed before its first checkpoint
         if trainer.rank == 0:
             store.write_text(run.folder / "recipe.toml", run.recipe.to_toml())
-        yield Resumed(step=0, total_steps=trainer.total_steps or 0)
+        yield Resumed(step=0, total_steps=trainer.total_steps or 0, changes=run.changes)
     yield Started(
         run=run.recipe.name,
         recipe_hash=run.recipe.hash(),
@@ -68,11 +69,18 @@ def go_on(run: RunState, loaded: checkpoint.Loaded) -> Iterator[Event]:
     run.seconds = cursor["seconds"]
     if trainer.rank == 0:  # what was changed holds for the next resume too
         store.write_text(run.folder / "recipe.toml", run.recipe.to_toml())
+    trainer.changes = [
+        f"step {event.step}: {change}"
+        for event in (*read_milestones(run.folder), Resumed(step=run.step, changes=run.changes))
+        if isinstance(event, Resumed)
+        for change in event.changes
+    ]
     yield Resumed(
         step=run.step,
         total_steps=total or 0,
         checkpoint=run.inside(loaded.path),
         set_aside=tuple(loaded.warnings),
+        changes=run.changes,
     )
     now, before = trainer.family.identity["hashes"], cursor["base"]
     if now != before:

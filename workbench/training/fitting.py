@@ -1,6 +1,7 @@
 """Whether a recipe suits its base: asked once the base is loaded, before anything is computed."""
 
 from workbench import settings
+from workbench.adapters import Adapter
 from workbench.adapters.naming import is_encoder
 from workbench.data.dataset import Dataset
 from workbench.diffusion.weighting import Constant
@@ -64,11 +65,7 @@ def require_fit(recipe: Recipe, family: Family, dataset: Dataset, *, trains_text
             f"{recipe.weighting.kind!r}: weights by signal-to-noise ratio are derived for noise "
             "schedules; choose which levels are trained with timesteps.kind instead"
         )
-    if recipe.adapter.text_encoder and not any(map(is_encoder, family.parts)):
-        raise SettingsError(
-            "adapter.text_encoder must be false for this base: its text encoder, a language model, "
-            "stays as it is"
-        )
+    _require_adapter(recipe.adapter, family)
     if recipe.data.inpainting is not None and not family.inpaints:
         raise SettingsError(
             "data.inpainting needs a base for inpainting, whose U-Net takes nine channels; "
@@ -88,6 +85,20 @@ def require_fit(recipe: Recipe, family: Family, dataset: Dataset, *, trains_text
         raise SettingsError(
             "data.cache.latents must be true for this base, whose autoencoder is freed before "
             "training, and pictures must be files"
+        )
+
+
+def _require_adapter(adapter: Adapter, family: Family) -> None:
+    """Which parts learn, and how the result is saved."""
+    if adapter.text_encoder and not any(map(is_encoder, family.parts)):
+        raise SettingsError(
+            "adapter.text_encoder must be false for this base: its text encoder, a language model, "
+            "stays as it is"
+        )
+    if adapter.kind == "full" and adapter.layout == "single_file" and family.single_file is None:
+        raise SettingsError(
+            'adapter.layout must be "diffusers" for this base, got "single_file": no program reads '
+            "all its parts from one file"
         )
 
 

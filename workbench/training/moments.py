@@ -23,13 +23,9 @@ from workbench.records.events import (
     Saved,
     Warned,
 )
-from workbench.records.sampling import (
-    Interrupted,
-    evaluating,
-    sample,
-    save_pictures,
-)
+from workbench.records.sampling import Interrupted, evaluating, sample, save_pictures
 from workbench.training import saving
+from workbench.training.leaving import leaving
 from workbench.training.requests import agreed, any_process, ending, giving_way, pending
 from workbench.training.room import with_room
 from workbench.training.state import RunState
@@ -51,7 +47,6 @@ def progress(run: RunState, epoch: int, result: StepResult) -> Progress:
     """
     trainer = run.trainer
     rate = run.rate.after(run.seconds)
-    rates = {group["name"]: group["lr"] for group in trainer.optimizer.param_groups}
     traces = dict(run.recipe.optimizer.traces(trainer.optimizer.optimizer))
     traces |= trainer.adapter.traces()
     if trainer.ema is not None:
@@ -62,7 +57,7 @@ def progress(run: RunState, epoch: int, result: StepResult) -> Progress:
         step=run.step,
         epoch=epoch,
         loss=result.loss,
-        learning_rates=rates,
+        learning_rates=result.rates,
         gradient_norm=result.gradient_norm,
         steps_per_s=rate,
         images_per_s=rate * result.num_samples * trainer.accelerator.num_processes,
@@ -72,7 +67,7 @@ def progress(run: RunState, epoch: int, result: StepResult) -> Progress:
     )
     if run.recipe.trackers:
         values = {"loss": event.loss, "gradient_norm": result.gradient_norm} | traces
-        trainer.accelerator.log(values | {f"lr/{k}": v for k, v in rates.items()}, run.step)
+        trainer.accelerator.log(values | {f"lr/{k}": v for k, v in result.rates.items()}, run.step)
     return event
 
 
@@ -88,8 +83,7 @@ def _eta_s(run: RunState, rate: float) -> float | None:
 def watch(run: RunState, result: StepResult) -> Iterator[Event]:
     """Count overflows, and say once when nothing is being trained."""
     run.trainer.num_overflows += result.overflowed
-    rates = [group["lr"] for group in run.trainer.optimizer.param_groups]
-    moving = result.gradient_norm > 0 and any(rate > 0 for rate in rates)
+    moving = result.gradient_norm > 0 and any(rate > 0 for rate in result.rates.values())
     run.num_still = 0 if moving else run.num_still + 1
     if run.num_still == _STILL_STEPS:
         cause = "every gradient" if result.gradient_norm == 0 else "every learning rate"
@@ -155,7 +149,7 @@ def cadence(run: RunState, requests: frozenset[str], *, last: bool) -> Generator
     if last or "save-now" in requests or _due(run, recipe.training.checkpoint_every or fifth):
         yield from save_checkpoint(run)
     hurry = "terminate" in requests
-    if not hurry and (_due(run, recipe.training.lora_every) or "save-now" in requests):
+    if not hurry and (_lora_due(run) or "save-now" in requests):
         yield from save_lora(run, final=False)
     measures = not hurry and (last or _due(run, _measured_every(run)))
     if measures:
@@ -174,6 +168,12 @@ def _clear(run: RunState, requests: frozenset[str]) -> None:
         for name in REQUESTS:
             if name in requests and name != "pause":
                 run.control.clear(name)
+
+
+def _lora_due(run: RunState) -> bool:
+    epochs = run.recipe.training.lora_every_epochs
+    steps = None if epochs is None else epochs * run.trainer.loader.steps_per_epoch
+    return _due(run, run.recipe.training.lora_every) or _due(run, steps)
 
 
 def _due(run: RunState, every: int | None) -> bool:
@@ -198,6 +198,7 @@ def save_checkpoint(run: RunState) -> Iterator[Event]:
         if path is not None:
             size, place = _size(path), run.inside(path)
             yield Saved(step=run.step, path=place, num_bytes=size, seconds=seconds)
+            yield from leaving(run, seconds)
     run.saved_step = run.step
     trainer.accelerator.wait_for_everyone()
 
@@ -250,6 +251,8 @@ def _write_lora(run: RunState, *, final: bool) -> Generator[Event, None, bool]:
         num_bytes=_size(path),
         seconds=time.monotonic() - before,
     )
+    if not final:
+        saving.prune_loras(path, name=run.recipe.name, keep=run.recipe.training.keep_loras)
     return True
 
 

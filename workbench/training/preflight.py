@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 
 from workbench import store
+from workbench.models.defaults import Machine
+from workbench.models.loading import defaults
 from workbench.recipe import Recipe
 from workbench.records.events import Preparing
 from workbench.training.trial import Load, Trial, attempt, heaviest
@@ -142,11 +144,10 @@ def _times(recipe: Recipe, steps: int) -> dict[str, int]:
 
 def _remedies(recipe: Recipe) -> Iterator[tuple[str, ...]]:
     """Changes to try, each on top of those before, the ones that change the result least first."""
-    native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     now, changes = recipe, ()
     for more in (
         ("base.gradient_checkpointing=true",),
-        ("base.dtype=bfloat16", "training.precision=bfloat16") if native else (),
+        _half(recipe),
         *_smaller_batches(recipe),
         ("optimizer.kind=adamw8bit",) if recipe.optimizer.kind == "adamw" else (),
     ):
@@ -154,6 +155,17 @@ def _remedies(recipe: Recipe) -> Iterator[tuple[str, ...]]:
             continue
         now, changes = now.override(more), _latest((*changes, *more))
         yield changes
+
+
+def _half(recipe: Recipe) -> tuple[str, ...]:
+    """The type of 16 bits that base and GPU compute in; none on a CPU, and for a small base."""
+    machine = Machine.here()
+    advised = defaults(recipe.base, machine) if machine.cuda else ()
+    names = ("base.dtype", "training.precision", "training.trainable_dtype")
+    chosen = tuple(one for one in advised if one.setting in names)
+    if all(one.value == "float32" for one in chosen):
+        return ()
+    return tuple(one.assignment for one in chosen)
 
 
 def _smaller_batches(recipe: Recipe) -> Iterator[tuple[str, ...]]:

@@ -1,6 +1,6 @@
 """A run: a recipe, its folder, and the generator of events that every face reads."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from workbench.records.events import Event, Failed, Finished, Resumed, Saved, St
 from workbench.records.lock import RunLock
 from workbench.records.log import EventLog, read_milestones
 from workbench.settings import SettingsError
-from workbench.training import loop, saving
+from workbench.training import leaving, loop, saving
 from workbench.training.state import RunState, StopReason
 from workbench.training.step import NotFinite
 from workbench.training.trainer import Trainer, processes
@@ -32,6 +32,7 @@ class Run:
         folder: the run folder.
         resuming: go on from the newest valid checkpoint.
         accept: go on although the data differ from those of the checkpoint.
+        changes: settings that this resume changed, "key: old -> new".
         observers: called with the run and each event; the events that they return are recorded too.
 
     Attributes:
@@ -45,9 +46,10 @@ class Run:
         *,
         resuming: bool = False,
         accept: bool = False,
+        changes: Sequence[str] = (),
         observers: Iterable[Observer] = (),
     ):
-        self.state = RunState(recipe, folder, resuming=resuming, accept=accept)
+        self.state = RunState(recipe, folder, resuming=resuming, accept=accept, changes=changes)
         self.observers = list(observers)
         self._log: EventLog | None = None
         self._under_way = self._ended = False
@@ -87,12 +89,14 @@ class Run:
         """Where the finished run's LoRA file lies; of a full fine-tune, the folder of its parts."""
         return self.state.final_lora
 
-    def stop(self, reason: StopReason = "stopped") -> None:
+    def stop(self, reason: StopReason = "stopped", *, because: str = "") -> None:
         """End after the current step with everything saved; safe to call from a signal handler.
 
         Args:
             reason: "stopped" by the user, who also gets a LoRA file, or "terminated" in a hurry.
+            because: who asks, in a sentence that the events keep.
         """
+        self.state.because = because or self.state.because
         self.state.asked = reason
 
     def prompts(self) -> tuple[str, ...]:
@@ -216,6 +220,8 @@ class Run:
         if now.between_steps and now.step > 0:
             path = saving.save_checkpoint(now.assembled, now.folder, now.step, seconds=now.seconds)
             self._log.append(Saved(step=self.step, path=self.inside(path)))
+        for event in leaving.who_asked(now):
+            self._log.append(event)
         self._log.append(Finished(step=self.step, reason="left"))
 
     def _failure(self, error: Exception) -> Failed:

@@ -1,25 +1,33 @@
 """What a run keeps to go on from, and the file that it is all for."""
 
-from collections import Counter
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from workbench import settings
-from workbench.adapters.metadata import metadata
-from workbench.models.clip import WINDOW
+from workbench import settings, store
+from workbench.adapters.full import LEARNED, Full
+from workbench.adapters.kohya import lazy_hashes
 from workbench.recipe import Recipe
 from workbench.records import checkpoint
 from workbench.records.bundle import Bundle
 from workbench.records.validation import Losses
 from workbench.settings import SettingsError
+from workbench.training.description import describe
 from workbench.training.trainer import Trainer
 
 # Changing these on a resume changes how a run is watched or how long it is, not what it computes.
 _FREE = ("length.", "sampling.", "validation.every", "output.", "trackers", "checks.", "name")
-_FREE_TRAINING = ("training.checkpoint_every", "training.keep_checkpoints", "training.lora_every")
+_FREE_ADAPTER = ("adapter.layout",)
+_FREE_TRAINING = (
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+    "training.lora_every",  # and lora_every_epochs
+    "training.keep_loras",
+)
 
 
 def save_checkpoint(trainer: Trainer, folder: Path, step: int, *, seconds: float) -> Path:
@@ -134,18 +142,49 @@ def save_lora(trainer: Trainer, path: Path, step: int) -> Path:
 
     Args:
         trainer: what was trained.
-        path: the .safetensors file; a full fine-tune becomes a folder of that name.
+        path: the .safetensors file; a full fine-tune becomes a folder of that name, unless its
+            layout is a single file.
         step: optimizer steps done.
     Returns:
         What was written.
     """
+    settings, known = trainer.recipe.adapter, describe(trainer, step)
+    dtype = getattr(torch, trainer.recipe.output.dtype)
     with trainer.showing():
+        if isinstance(settings, Full) and settings.layout == "single_file":
+            return _save_single_file(trainer, path, dtype, known)
         return trainer.adapter.save(
-            path,
-            name_of=trainer.family.file_name,
-            dtype=getattr(torch, trainer.recipe.output.dtype),
-            metadata=describe(trainer, step),
+            path, name_of=trainer.family.file_name, dtype=dtype, metadata=known
         )
+
+
+def _save_single_file(
+    trainer: Trainer, path: Path, dtype: torch.dtype, metadata: dict[str, str]
+) -> Path:
+    """The whole model, of which the metadata say which parts learned."""
+    single = trainer.family.single_file
+    assert single is not None, "refused by `require_fit`"
+    tensors = single.tensors(dtype)
+    learned = {LEARNED: " ".join(trainer.adapter.modules), "format": "pt"}
+    known = metadata | single.metadata | learned | lazy_hashes(tensors, path=path)
+    return store.stream_tensors(path, tensors, known)
+
+
+def prune_loras(newest: Path, *, name: str, keep: int | None) -> None:
+    """Remove the oldest files that a run saved along its way.
+
+    Args:
+        newest: the file just written; a folder after a full fine-tune.
+        name: of the run.
+        keep: how many stay; None: all.
+    """
+    if keep is None:
+        return
+    along = re.compile(rf"{re.escape(name)}-step(\d+)(\.safetensors)?")
+    matches = [(along.fullmatch(path.name), path) for path in newest.parent.iterdir()]
+    found = sorted((int(match[1]), path) for match, path in matches if match)
+    for _, path in found[:-keep]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def changes(old: Recipe, new: Recipe) -> list[str]:
@@ -157,12 +196,28 @@ def changes(old: Recipe, new: Recipe) -> list[str]:
     Returns:
         Lines "key: old -> new"; empty when a resume computes the same.
     """
-    return [
-        f"{key}: {'none' if before is None else repr(before)} -> "
+    free = _FREE + _FREE_ADAPTER + _FREE_TRAINING
+    return [line for key, line in _differences(old, new).items() if not key.startswith(free)]
+
+
+def all_changes(old: Recipe, new: Recipe) -> tuple[str, ...]:
+    """What differs between two recipes, whatever it does.
+
+    Args:
+        old: the recipe so far.
+        new: the recipe to go on with.
+    Returns:
+        Lines "key: old -> new".
+    """
+    return tuple(_differences(old, new).values())
+
+
+def _differences(old: Recipe, new: Recipe) -> dict[str, str]:
+    return {
+        key: f"{key}: {'none' if before is None else repr(before)} -> "
         f"{'none' if after is None else repr(after)}"
         for key, (before, after) in settings.differences(old, new).items()
-        if not key.startswith(_FREE + _FREE_TRAINING)
-    ]
+    }
 
 
 def world_changes(trainer: Trainer, cursor: dict[str, Any]) -> list[str]:
@@ -197,77 +252,3 @@ def refuse_changes(lines: list[str]) -> None:
             f"the run would not go on as it began:\n  {shown}\n"
             "undo the change, or confirm it with --accept-changes (resume(..., accept=True))"
         )
-
-
-def describe(trainer: Trainer, step: int) -> dict[str, str]:
-    """The metadata that user interfaces read from a LoRA file.
-
-    Args:
-        trainer: what was trained.
-        step: optimizer steps done.
-    Returns:
-        Header fields, all strings.
-    """
-    recipe = trainer.recipe
-    version, architecture = trainer.family.version
-    known = trainer.family.identity["hashes"]
-    names = {"legacy": "sd_model_hash", "sha256": "new_sd_model_hash"}  # of a single file
-    side = recipe.data.buckets.resolution
-    return metadata(
-        output_name=recipe.name,
-        base_version=version,
-        architecture=architecture,
-        base_name=Path(recipe.base.path).name,
-        resolution=(side, side),
-        prediction=trainer.family.process.prediction,
-        base_hashes={names[k]: v for k, v in known.items() if k in names},
-        training={
-            "seed": recipe.training.seed,
-            "steps": step,
-            "max_train_steps": trainer.total_steps,
-            "epoch": step // trainer.loader.steps_per_epoch,
-            "num_train_images": len(trainer.train_records),
-            "batch_size_per_device": recipe.training.batch_size,
-            "gradient_accumulation_steps": recipe.training.accumulation,
-            "max_token_length": _token_length(recipe),
-            "clip_skip": recipe.base.clip_skip + 1 if recipe.base.clip_skip else None,
-            "learning_rate": recipe.optimizer.learning_rate,
-            "unet_lr": recipe.optimizer.rate("unet"),
-            "text_encoder_lr": recipe.optimizer.rate("text_encoder"),
-            "optimizer": recipe.optimizer.kind,
-            "lr_scheduler": recipe.schedule.kind,
-            "mixed_precision": recipe.training.precision,
-            "zero_terminal_snr": trainer.family.process.ends_in_noise,
-            **recipe.noise.metadata(),
-        },
-        tags=_tags(trainer),
-        buckets=_buckets(trainer),
-        trigger=recipe.data.subsets[0].trigger,
-    ) | {"workbench.recipe": recipe.to_toml(comments=False)}
-
-
-def _token_length(recipe: Recipe) -> int | None:
-    """sd-scripts' max_token_length, which is left out where captions have one window."""
-    length = recipe.data.captions.max_tokens
-    return length if length > WINDOW else None
-
-
-def _tags(trainer: Trainer) -> dict[str, dict[str, int]]:
-    """Tag counts by subset; a world that is drawn without end has no table."""
-    if trainer.dataset.is_drawn:
-        return {}
-    separator = trainer.recipe.data.captions.separator.strip()
-    tables: dict[str, Counter[str]] = {}
-    for index in trainer.train_records:
-        record = trainer.dataset.records[index]
-        name = Path(trainer.recipe.data.subsets[record.subset].path).name
-        tags = trainer.dataset.plain_caption(index).split(separator)
-        tables.setdefault(name, Counter()).update(tag.strip() for tag in tags if tag.strip())
-    return {name: dict(table) for name, table in tables.items()}
-
-
-def _buckets(trainer: Trainer) -> dict[tuple[int, int], int]:
-    if trainer.dataset.is_drawn:
-        return {}
-    placements = trainer.dataset.placements
-    return dict(Counter(placements[index].bucket for index in trainer.train_records))

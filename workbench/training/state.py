@@ -1,8 +1,10 @@
 """What a run is at this moment; the loop moves it on, and everything else reads it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from workbench.adapters import Full
 from workbench.recipe import Recipe
 from workbench.records import checkpoint, history
 from workbench.records.control import Control
@@ -22,32 +24,44 @@ class RunState:
         folder: the run folder.
         resuming: go on from the newest valid checkpoint.
         accept: go on although the data differ from those of the checkpoint.
+        changes: settings that this resume changed, "key: old -> new".
 
     Attributes:
         step: optimizer steps done.
         seconds: training time so far, over all resumes.
         loaded: the checkpoint that the run goes on from.
         asked: why the run should end after this step; None while nobody asks.
+        because: who asked, in a sentence for the events; "" where the reason says it all.
         was_complete: the run had come to its end before it was resumed.
         between_steps: no weight is being changed, so what is saved now is whole.
         saved_step: of the newest checkpoint that this process wrote or read; -1 without one.
         num_still: steps in a row that changed nothing.
+        step_s: training time of the latest step.
+        slow_to_leave: it was said that leaving takes longer than the machine gives.
         movement: how far the weights have come; None in all processes but the first.
     """
 
     def __init__(
-        self, recipe: Recipe, folder: Path, *, resuming: bool = False, accept: bool = False
+        self,
+        recipe: Recipe,
+        folder: Path,
+        *,
+        resuming: bool = False,
+        accept: bool = False,
+        changes: Sequence[str] = (),
     ):
         self.recipe, self.folder = recipe, folder
-        self.resuming, self.accept = resuming, accept
+        self.resuming, self.accept, self.changes = resuming, accept, tuple(changes)
         self.control = Control(folder)
         self.step, self.seconds = 0, 0.0
         self.loaded: checkpoint.Loaded | None = None
         self.asked: StopReason | None = None
+        self.because = ""
         self.was_complete = resuming and history.state(folder) == "finished"
         self.between_steps = True
         self.saved_step = -1
         self.num_still = 0
+        self.step_s, self.slow_to_leave = 0.0, False
         self.movement: Movement | None = None
         self.rate = Rate()
         self.assembled: Trainer | None = None
@@ -65,8 +79,10 @@ class RunState:
 
     @property
     def final_lora(self) -> Path:
-        """Where the finished run's LoRA file lies; of a full fine-tune, the folder of its parts."""
-        suffix = "" if self.recipe.adapter.kind == "full" else ".safetensors"
+        """Where the finished run's file lies; of a full fine-tune, the folder of its parts."""
+        adapter = self.recipe.adapter
+        in_parts = isinstance(adapter, Full) and adapter.layout == "diffusers"
+        suffix = "" if in_parts else ".safetensors"
         return self.folder / "lora" / f"{self.recipe.name}{suffix}"
 
     def prompts(self) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ class StepResult:
         gradient_norm: 2-norm over all trainables before clipping.
         overflowed: fp16 gradients overflowed, so the step was skipped and the scale lowered.
         num_samples: images of this step, of this process.
+        rates: learning rate of each group, as the step used it.
         timestep_losses: unweighted losses by timestep, of the bins that samples fell into.
     """
 
@@ -39,6 +40,7 @@ class StepResult:
     gradient_norm: float
     overflowed: bool
     num_samples: int
+    rates: dict[str, float]
     timestep_losses: tuple[TimestepLoss, ...] = ()
 
 
@@ -148,6 +150,7 @@ def update(
         raise NotFinite(_blame(trainer, batches, loss_value, norm_value))
     if finite and (longest := trainer.recipe.training.gradient_clip) is not None:
         torch.nn.utils.clip_grads_with_norm_(trainer.trainables.values(), longest, norm)
+    rates = {group["name"]: group["lr"] for group in trainer.optimizer.param_groups}
     trainer.take_step()
     if finite:
         trainer.adapter.after_step()
@@ -161,6 +164,7 @@ def update(
         gradient_norm=norm_value,
         overflowed=not finite,
         num_samples=sum(len(batch.records) for batch in batches),
+        rates=rates,
         timestep_losses=_timestep_losses(trainer, bins),
     )
 

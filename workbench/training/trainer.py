@@ -79,6 +79,7 @@ class Trainer:
         num_overflows: fp16 steps skipped so far.
         stand_ins: what the optimizer moves in place of bf16 weights.
         averaging: the second set of weights of an optimizer that averages.
+        changes: settings that resumes of this run changed, with their steps, for the file.
     """
 
     recipe: Recipe
@@ -99,6 +100,7 @@ class Trainer:
     held_out: list[int]
     num_overflows: int = 0
     stand_ins: StandIns | None = None
+    changes: list[str] = field(default_factory=list)
     averaging: Averaging = field(init=False)
     trainables: dict[str, nn.Parameter] = field(init=False)
     objective: Objective = field(init=False)
@@ -382,7 +384,8 @@ def _accelerator(recipe: Recipe, folder: Path) -> "Accelerator":
     if precision == "bfloat16" and not native:
         raise SettingsError(
             "training.precision = 'bfloat16' is only emulated on "
-            f"{torch.cuda.get_device_name()}; use float16"
+            f"{torch.cuda.get_device_name()}; set base.dtype=float16 training.precision=float16, "
+            "or float32 for a flow-matching base"
         )
     if recipe.training.deterministic:
         # Without it cuBLAS refuses every matrix product under deterministic algorithms.

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from workbench import settings, store
 from workbench.settings import SettingsError
-from workbench.settings.base import S, Settings
 from workbench.store import FileRefused
 
 if TYPE_CHECKING:  # it brings torch along, whose seconds the worker need not wait
@@ -19,7 +18,6 @@ MAX_NAME_BYTES = 255  # what file systems take as one name
 MAX_PATH_BYTES = 1024
 _DRAFT = "draft.toml"
 # Settings that name a file or folder, wherever in a recipe they stand.
-_PATHS = frozenset({"path", "config", "vae", "start_from"})
 
 
 @dataclass(frozen=True)
@@ -152,21 +150,7 @@ class Workspace:
 
     def _placed(self, recipe: "Recipe") -> "Recipe":
         output = settings.replace(recipe.output, folder=str(self.runs))
-        return settings.replace(self._absolute(recipe), output=output)
-
-    def _absolute(self, tree: S) -> S:
-        """A copy whose paths into the workspace hold from every working directory."""
-        changes = {}
-        for name in type(tree).model_fields:
-            value = getattr(tree, name)
-            if isinstance(value, Settings):
-                changes[name] = self._absolute(value)
-            elif isinstance(value, tuple) and value and isinstance(value[0], Settings):
-                changes[name] = tuple(self._absolute(one) for one in value)
-            elif name in _PATHS and isinstance(value, str):
-                here = self.root / value
-                changes[name] = str(here) if here.exists() else value
-        return settings.replace(tree, **changes)
+        return settings.replace(recipe.anchored(self.root), output=output)
 
 
 def _broken_rule(name: str) -> str:

@@ -1,13 +1,14 @@
 """What is taken in from outside: which files, under which names, and how much of it."""
 
 import os
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from workbench import store
-from workbench.data.sources import METADATA_NAMES, metadata
+from workbench.data.listed import metadata
+from workbench.data.names import folded
+from workbench.data.sources import METADATA_NAMES
 from workbench.store import FileRefused, shown
 from workbench.workspace.folders import Workspace
 
@@ -45,9 +46,9 @@ def place(workspace: Workspace, folder: str, name: str) -> Path:
         FileRefused: its name or kind is not taken.
     """
     suffix = Path(name).suffix.lower()
-    if suffix not in EXTENSIONS and name not in METADATA:
+    if suffix not in EXTENSIONS and not lists_captions(name):
         raise FileRefused(
-            f"{shown(name)}: must be a picture, a caption (.txt, .caption, metadata.jsonl, "
+            f"{shown(name)}: must be a picture, a caption (.txt, .caption, .json, metadata.jsonl, "
             f"metadata.csv), a .zip or a .safetensors file, got {suffix or 'no extension'!r}"
         )
     part = "models" if suffix == ".safetensors" else "data"
@@ -58,6 +59,17 @@ def place(workspace: Workspace, folder: str, name: str) -> Path:
             "dot; rename it"
         )
     return path
+
+
+def lists_captions(name: str) -> bool:
+    """Whether a file may hold the captions of many pictures, or what a tool says of one.
+
+    Args:
+        name: with or without its folders.
+    Returns:
+        By its name alone; what is in it is looked at when it has arrived.
+    """
+    return name.rpartition("/")[2] in METADATA or name.lower().endswith(".json")
 
 
 def refuse_taken(target: Path) -> None:
@@ -89,17 +101,6 @@ def conflict(folder: Path, name: str) -> str | None:
     return next((other for other in os.listdir(folder) if folded(other) == folded(name)), None)
 
 
-def folded(name: str) -> str:
-    """A name as systems see it that ignore case and ways to write an accent.
-
-    Args:
-        name: any.
-    Returns:
-        What to compare.
-    """
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
 def look(path: Path, name: str) -> None:
     """Refuse a file that is not what its name says; pictures by their headers alone.
 
@@ -117,6 +118,8 @@ def look(path: Path, name: str) -> None:
             store.read_header(path)
         elif suffix in store.IMAGE_EXTENSIONS:
             store.image_header(path)
+        elif suffix == ".json":
+            store.read_json(path)
         elif name.rpartition("/")[2] in METADATA:
             _read_words(path, name)
     except FileRefused as error:

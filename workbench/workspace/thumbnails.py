@@ -83,18 +83,20 @@ def _of_file(folder: Path, path: Path) -> Path:
         status = path.stat()
     except OSError:
         raise FileRefused(f"{shown(path)}: no such file") from None
-    small = _known(folder, path, (status.st_size, status.st_mtime_ns))
+    stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    small = _known(folder, path, stamp)
     return small if small.exists() else _made(folder, store.file_hash(path), lambda: _open(path))
 
 
 @functools.lru_cache(maxsize=20_000)
-def _known(folder: Path, path: Path, stamp: tuple[int, int]) -> Path:
+def _known(folder: Path, path: Path, stamp: tuple[int, int, int, int]) -> Path:
     """A list of pictures is asked for again and again; hashes on disk would cost more."""
     return _place(folder, store.file_hash(path))
 
 
 def _place(folder: Path, content: str) -> Path:
-    return folder / content[:2] / f"{content}.webp"
+    # Those made before colours were converted must not be shown again.
+    return folder / content[:2] / f"{content}-{store.COLOUR_VERSION}.webp"
 
 
 def _made(folder: Path, content: str, draw: Callable[[], Image.Image]) -> Path:

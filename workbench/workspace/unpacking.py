@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from workbench import store
+from workbench.data.litter import is_litter_folder
+from workbench.data.names import folded
 from workbench.records.lock import one_at_a_time
 from workbench.store import FileRefused, shown
 from workbench.workspace.folders import Workspace
 from workbench.workspace.intake import (
     MAX_TEXT_BYTES,
-    METADATA,
     TEXTS,
     Limits,
-    folded,
+    lists_captions,
     look,
     refuse_taken,
 )
@@ -88,10 +89,10 @@ def _choose(archive: store.Archive) -> tuple[list[str], list[tuple[str, str]]]:
     left: list[tuple[str, str]] = []
     for name in archive.names:
         path = PurePosixPath(name.replace("\\", "/"))
-        if path.parts[0] == "__MACOSX" or any(part.startswith(".") for part in path.parts):
+        if any(part.startswith(".") or is_litter_folder(part) for part in path.parts):
             left.append((name, "made by a file manager"))
-        elif (
-            path.suffix.lower() not in store.IMAGE_EXTENSIONS | TEXTS and path.name not in METADATA
+        elif path.suffix.lower() not in store.IMAGE_EXTENSIONS | TEXTS and not lists_captions(
+            path.name
         ):
             left.append((name, "neither picture nor caption"))
         elif archive.size(name) > (

@@ -19,9 +19,9 @@ from workbench.workspace.folders import Workspace
 from workbench.workspace.intake import (
     MAX_METADATA_BYTES,
     MAX_TEXT_BYTES,
-    METADATA,
     TEXTS,
     Limits,
+    lists_captions,
     look,
     place,
     refuse_taken,
@@ -84,7 +84,7 @@ def begin(
         raise FileRefused(
             f"{shown(name)}: a caption must have at most {MAX_TEXT_BYTES:,} bytes, got {size:,}"
         )
-    if name in METADATA and size > MAX_METADATA_BYTES:
+    if lists_captions(name) and size > MAX_METADATA_BYTES:
         raise FileRefused(
             f"{shown(name)}: must have at most {MAX_METADATA_BYTES:,} bytes, got {size:,}"
         )
