@@ -87,10 +87,10 @@ def original(version: str, *, ema: bool = False) -> dict[str, Tensor]:
         Name in the file to tensor.
     """
     sys.path[:0] = [str(ROOT / "tests")]
-    from tiny_models import in_one_file
+    from tiny_models import in_single_file
 
     config = json.loads((ROOT / f"workbench/models/configs/{version}/unet/config.json").read_text())
-    found = in_one_file(parts(version), config)
+    found = in_single_file(parts(version), config)
     if version == "sdxl":
         found["conditioner.embedders.1.model.logit_scale"] = torch.tensor(math.log(100))
         return found

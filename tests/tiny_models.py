@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import (
@@ -128,35 +127,18 @@ def build_sdxl(folder: Path) -> Path:
 def to_single_file(folder: Path, path: Path) -> Path:
     """Write the weights of a diffusers folder as one file of Stability's original layout."""
     config = UNet2DConditionModel.load_config(folder / "unet")
-    files = {
-        "unet": "diffusion_pytorch_model",
-        "vae": "diffusion_pytorch_model",
-        "text_encoder": "model",
-        "text_encoder_2": "model",
-    }
-    parts = {
-        part: load_file(folder / part / f"{stem}.safetensors")
-        for part, stem in files.items()
-        if (folder / part).exists()
-    }
-    tensors = in_one_file(parts, config)
+    parts = {}
+    for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
+        for file in (folder / part).glob("*.safetensors"):
+            parts[part] = load_file(file)
+    tensors = in_single_file(parts, config)
     save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
     return path
 
 
-def in_one_file(
-    parts: dict[str, dict[str, torch.Tensor]], config: dict[str, Any]
-) -> dict[str, torch.Tensor]:
-    """Name the tensors of a model's parts as Stability's files do.
-
-    Args:
-        parts: "unet", "vae", "text_encoder", for SDXL "text_encoder_2": tensors by diffusers' or
-            transformers' names.
-        config: of the U-Net.
-    Returns:
-        All of them in one mapping.
-    """
-    tensors, text = {}, parts["text_encoder"]
+def in_single_file(parts: dict[str, dict], config: dict) -> dict:
+    """Give the weights of each part their names in one file of Stability's original layout."""
+    tensors = {}
     for key, tensor in parts["unet"].items():
         module, _, kind = key.rpartition(".")
         tensors[f"model.diffusion_model.{original_path(module, config)}.{kind}"] = tensor
@@ -165,14 +147,13 @@ def in_one_file(
         tensors[f"first_stage_model.{_original_vae(key)}"] = (
             tensor[..., None, None] if conv else tensor
         )
+    text = parts["text_encoder"]
     if "text_encoder_2" in parts:
         tensors |= _old_clip(text, "conditioner.embedders.0.transformer.")
-        tensors |= _open_clip(parts["text_encoder_2"], "conditioner.embedders.1.model.")
-    elif config.get("use_linear_projection"):
-        tensors |= _open_clip(text, "cond_stage_model.model.")
-    else:
-        tensors |= _old_clip(text, "cond_stage_model.transformer.")
-    return tensors
+        return tensors | _open_clip(parts["text_encoder_2"], "conditioner.embedders.1.model.")
+    if config.get("use_linear_projection"):
+        return tensors | _open_clip(text, "cond_stage_model.model.")
+    return tensors | _old_clip(text, "cond_stage_model.transformer.")
 
 
 def _original_vae(key: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from tiny_models import in_one_file
+from tiny_models import in_single_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from workbench.models.source import CONFIGS
@@ -29,7 +29,7 @@ def write_single_file(version: str, path: Path) -> Path:
             second = _text_config(folder / "text_encoder_2")
             modules["text_encoder_2"] = CLIPTextModelWithProjection(second)
         parts = {name: module.state_dict() for name, module in modules.items()}
-        return write_sparse(in_one_file(parts, config), path)
+        return write_sparse(in_single_file(parts, config), path)
 
 
 def write_sparse(tensors: dict[str, torch.Tensor], path: Path) -> Path:

@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench import store
+from workbench.models.original_layout import TEXT_PREFIXES, UNET_PREFIX, VAE_PREFIX
+
+__all__ = [
+    "SHARED_PREFIXES",
+    "TEXT_PREFIXES",
+    "UNET_INPUT",
+    "published_name",
+    "published_names",
+    "read_part",
+]
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Where the parts lie in a single file of each version; the text encoders tell versions apart.
-SHARED_PREFIXES = {"unet": "model.diffusion_model.", "vae": "first_stage_model."}
-TEXT_PREFIXES = {
-    "sdxl": {
-        "text_encoder": "conditioner.embedders.0.transformer.",
-        "text_encoder_2": "conditioner.embedders.1.model.",
-    },
-    "sd2": {"text_encoder": "cond_stage_model.model."},
-    "sd1": {"text_encoder": "cond_stage_model.transformer."},
-}
-UNET_INPUT = "model.diffusion_model.input_blocks.0.0.weight"
+SHARED_PREFIXES = {"unet": UNET_PREFIX, "vae": VAE_PREFIX}
+UNET_INPUT = f"{UNET_PREFIX}input_blocks.0.0.weight"
 # A whole checkpoint saved inside another module, as trainers and mergers do.
 _WRAPPERS = re.compile(
     r"(?:state_dict\.|module\.|model\.(?=(?:model\.)?diffusion_model\.|first_stage_model\."

@@ -6,12 +6,14 @@ from typing import Any
 
 from workbench import store
 from workbench.models.naming import original_path
+from workbench.models.original_layout import UNET_PREFIX
 from workbench.models.single_file import UNET_INPUT
 from workbench.models.source import Peek, Source
 from workbench.store import FileRefused
 
-_PREFIX = "model.diffusion_model."
-_BLOCK = re.compile(re.escape(_PREFIX) + r"(.+)\.transformer_blocks\.(\d+)\.attn2\.to_k\.weight")
+_BLOCK = re.compile(
+    re.escape(UNET_PREFIX) + r"(.+)\.transformer_blocks\.(\d+)\.attn2\.to_k\.weight"
+)
 # Transformer blocks of the attentions on the way down, first to last, and whose they are.
 # Source: ComfyUI, `supported_models.py`.
 _KNOWN = {
