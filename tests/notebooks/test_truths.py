@@ -1,0 +1,96 @@
+"""Numbers and sentences of lessons and docs that were wrong once, each against its own source."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from notebooks import reading
+from workbench import notebook as nb
+
+SIDES = (16, 64, 128)
+
+
+def _book(number: str) -> Any:
+    return next(path for path in reading.TUTORIALS if path.name.startswith(number))
+
+
+def _prose(number: str) -> str:
+    cells = reading.read(_book(number)).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return " ".join(text.split())
+
+
+def _cell(number: str, name: str) -> str:
+    found = reading.code_cells(_book(number))
+    return next(cell.source for cell in found if reading.first_line(cell) == f"# {name}")
+
+
+def _doc(name: str) -> str:
+    return (reading.ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def _ratio() -> float:
+    """Signal-to-noise ratio of a pixel at the last timestep of SD1.5's schedule, by numpy."""
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    last = np.prod(1 - betas)
+    return float(last / (1 - last))
+
+
+@pytest.fixture(scope="module")
+def lesson() -> dict[str, Any]:
+    """Names that the cells of lesson 03 make, without training."""
+    from workbench.evaluation import noise as lab
+
+    made: dict[str, Any] = {"nb": nb, "lab": lab, "scene": lab.open_scene(side_px=64)}
+    imports = [x for x in _cell("03", "Under white noise").splitlines() if x.startswith("from")]
+    exec("\n".join(imports), made)
+    made["noises"] = {"white": made["Gaussian"](), "offset": made["Offset"](strength=0.1)}
+    for name in ("What is left at the last timestep", "Offset by formula"):
+        exec(_cell("03", name), made)
+    exec(_cell("03", "How well each noise hides the mean"), made)
+    return made
+
+
+class TestOffset:
+    """What hides a brightness is the signal-to-noise ratio of the mean, whatever the field's size."""
+
+    @pytest.mark.parametrize(
+        ("strength", "wanted"),
+        [(0, (1.2, 19.2, 76.7)), (0.1, (0.337, 0.457, 0.465)), (0.3, (0.050, 0.052, 0.052))],
+    )
+    def test_the_formula(self, lesson, strength, wanted):
+        found = [lesson["formula"](strength, side) for side in SIDES]
+        assert found == pytest.approx(wanted, rel=0.01)
+
+    @pytest.mark.parametrize("strength", [0, 0.1])
+    def test_the_formula_is_what_numpy_draws(self, lesson, strength):
+        drawn = np.random.default_rng(0)
+        fields = drawn.standard_normal((4000, 16, 16)) + strength * drawn.standard_normal(
+            (4000, 1, 1)
+        )
+        found = _ratio() / fields.mean((1, 2)).var()
+        assert lesson["formula"](strength, 16) == pytest.approx(found, rel=0.08)
+
+    @pytest.mark.parametrize("side", SIDES)
+    @pytest.mark.parametrize(("name", "strength"), [("white", 0), ("offset", 0.1)])
+    def test_the_measured_table_agrees_with_it(self, lesson, name, strength, side):
+        found = lesson["drawn"](lesson["more"][name], side)
+        assert found == pytest.approx(lesson["formula"](strength, side), rel=0.15)
+
+    def test_the_page_shows_the_formula_s_numbers(self):
+        rows = re.findall(r"\| (white|offset [.\d]+), by formula \|(.+)\|", _doc("noise.md"))
+        assert [name for name, _ in rows] == ["white", "offset 0.05", "offset 0.1", "offset 0.3"]
+        for name, cells in rows:
+            strength = float(name.removeprefix("offset ")) if "offset" in name else 0
+            for cell, side in zip(cells.split("|"), SIDES, strict=True):
+                wanted = _ratio() / (strength**2 + 1 / side**2)
+                assert float(cell) == pytest.approx(wanted, abs=0.006 if wanted < 2 else 0.06)
+
+    def test_nobody_concludes_a_strength_from_the_size_of_a_field(self):
+        page, lesson = " ".join(_doc("noise.md").split()), _prose("03")
+        for text in (page, lesson):
+            assert not re.search(r"[Ii]t is a matter of size|[Hh]ence 0\.3", text)
+            assert "does not explain" in text
+        assert "an offset of 0.1 drowns it; on 16 × 16, the same 0.1 is little" not in lesson
