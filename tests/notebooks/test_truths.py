@@ -94,3 +94,42 @@ class TestOffset:
             assert not re.search(r"[Ii]t is a matter of size|[Hh]ence 0\.3", text)
             assert "does not explain" in text
         assert "an offset of 0.1 drowns it; on 16 × 16, the same 0.1 is little" not in lesson
+
+
+class TestWords:
+    """What lessons say of tokens, yardsticks and timesteps, against their own tables."""
+
+    def test_a_caption_is_read_beyond_75_tokens_in_windows(self):
+        made: dict[str, Any] = {"nb": nb, "caption": "critter, smile, hills, mint background, left"}
+        exec(_cell("01", "How many tokens"), made)
+        assert {int(most): row["read"] for most, row in made["rows"].items()} == {
+            75: 75,
+            150: min(150, made["tokens"]),
+            225: min(225, made["tokens"]),
+        }
+        assert 75 < made["tokens"] <= 225, "the caption is long enough to show it"
+        said = _prose("01")
+        assert "150 or 225" in said and "in *windows* of 75" in said
+        assert "| [77 tokens, two of them the ends]" not in said
+
+    def test_the_prompts_of_the_style_are_described_as_they_are(self):
+        made: dict[str, Any] = {"nb": nb}
+        lines = _cell("01", "With and without tag dropout").splitlines()
+        exec("\n".join(line for line in lines if line.startswith("prompts")), made)
+        tags = [len(prompt.split(", ")) for prompt in made["prompts"]]
+        assert tags == [7, 3, 2, 6] and "risoka" not in made["prompts"][-1]
+        said = _prose("01")
+        assert "the second less, the third almost nothing" in said
+        assert "the last one almost nothing" not in said
+
+    def test_a_yardstick_that_is_beaten_is_called_no_limit(self):
+        assert "more than that cannot be asked for" not in _prose("01")
+        assert "0.527 against 0.455" in _prose("01")
+
+    def test_the_last_timestep_still_shows_the_brightness(self):
+        assert _ratio() * 64**2 > 1 > _ratio(), "the mean of 64 x 64 is known, a pixel is not"
+        assert "is *all* that it can know" not in _prose("04")
+        assert "how bright the picture is as a whole" in _prose("04")
+
+    def test_the_size_of_the_example_s_data_set(self):
+        assert "1,221 pictures" in _prose("00") and "800 pictures" not in _prose("00")
