@@ -8,6 +8,7 @@ import pytest
 
 from notebooks import reading
 from workbench import notebook as nb
+from workbench.critters.concepts import concept_pictures
 
 SIDES = (16, 64, 128)
 
@@ -54,7 +55,7 @@ def lesson() -> dict[str, Any]:
 
 
 class TestOffset:
-    """What hides a brightness is the signal-to-noise ratio of the mean, whatever the field's size."""
+    """What hides a brightness is the signal-to-noise ratio of the mean, on fields of any size."""
 
     @pytest.mark.parametrize(
         ("strength", "wanted"),
@@ -100,7 +101,7 @@ class TestWords:
     """What lessons say of tokens, yardsticks and timesteps, against their own tables."""
 
     def test_a_caption_is_read_beyond_75_tokens_in_windows(self):
-        made: dict[str, Any] = {"nb": nb, "caption": "critter, smile, hills, mint background, left"}
+        made: dict[str, Any] = {"nb": nb, "caption": concept_pictures("style")[0][1]}
         exec(_cell("01", "How many tokens"), made)
         assert {int(most): row["read"] for most, row in made["rows"].items()} == {
             75: 75,

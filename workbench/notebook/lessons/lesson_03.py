@@ -113,7 +113,7 @@ def offset_strength(side: int) -> float:
     Args:
         side: of the field, in latents.
     Returns:
-        Its strength under the schedule of SD1.5 and SDXL: `ratio / (s^2 + 1 / side^2)` solved for s.
+        Its strength with the schedule of SD1.5 and SDXL, `ratio / (s^2 + 1 / N)` solved for s.
     """
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     last = float((1 - betas).prod())  # alpha_bar
