@@ -134,3 +134,16 @@ class TestWords:
 
     def test_the_size_of_the_example_s_data_set(self):
         assert "1,221 pictures" in _prose("00") and "800 pictures" not in _prose("00")
+
+
+class TestBars:
+    def test_the_bars_of_lesson_02_show_full_batches_and_short_ones(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        made: dict[str, Any] = {"nb": nb}
+        for name in ("The album", "Squares only", "Buckets", "The ledger"):
+            exec(_cell("02", name), made)
+        *lines, last = _cell("02", "Pictures in each bucket").splitlines()
+        exec("\n".join([*lines, f"figure = {last}"]), made)
+        full, short = made["figure"].data
+        assert full.name == "in full batches" and sum(full.y) > sum(short.y) > 0
+        assert "Full batches" not in _prose("02") or "orange" in _prose("02")
