@@ -9,6 +9,9 @@ import pytest
 from notebooks import reading
 from workbench import notebook as nb
 from workbench.critters.concepts import concept_pictures
+from workbench.notebook import live
+from workbench.notebook.lessons import lesson_06
+from workbench.records.events import Progress, Warned
 
 SIDES = (16, 64, 128)
 
@@ -147,3 +150,21 @@ class TestBars:
         full, short = made["figure"].data
         assert full.name == "in full batches" and sum(full.y) > sum(short.y) > 0
         assert "Full batches" not in _prose("02") or "orange" in _prose("02")
+
+
+class TestAnonymous:
+    def test_the_table_of_lesson_06_does_not_print_the_answer(self, tmp_path, monkeypatch):
+        every = {"steps": "40", "rate": "4e-06", "|dW| / |W|": "0.0 % at most"}
+        monkeypatch.setattr(lesson_06, "instruments", lambda folder: every)
+        assert set(lesson_06.readings(tmp_path)) == {"steps", "|dW| / |W|"}
+        cell = _cell("06", "Four anonymous runs")
+        assert "readings(one.folder)" in cell and "silent=True" in cell
+
+    def test_a_silent_run_tells_its_progress_alone(self, tmp_path):
+        one = live.Live(tmp_path)
+        one.add(Progress(step=3, loss=0.5))
+        one.add(
+            Warned(id="prodigy_rate", message="the rate of Prodigy is wrong", fix="set it to 1")
+        )
+        assert one.progress().text == f"{tmp_path.name}: step 3 of ?"
+        assert "Prodigy" in one.shown().text

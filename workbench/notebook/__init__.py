@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from workbench.notebook.checking import check
 from workbench.notebook.environment import environment, few, short, tiny
 from workbench.notebook.lessons import Lesson, lesson
+from workbench.notebook.links import addresses, links
 from workbench.notebook.live import train, train_all, watch
 from workbench.notebook.order import watch_names
 from workbench.notebook.shown import gallery, grid, pairs, samples, show, table
@@ -21,6 +22,7 @@ from workbench.notebook.widgets import Range, ab_slider, explore
 __all__ = [
     "Range",
     "ab_slider",
+    "addresses",
     "begin",
     "check",
     "environment",
@@ -28,6 +30,7 @@ __all__ = [
     "few",
     "gallery",
     "grid",
+    "links",
     "pairs",
     "samples",
     "short",

@@ -151,9 +151,7 @@ def show(*things: Any) -> None:
         display(thing)
 
 
-def _line(
-    name: str, row: Sequence[tuple[str, Image.Image]], *, columns: int, width_px: int
-) -> str:
+def _line(name: str, row: Sequence[tuple[str, Image.Image]], *, columns: int, width_px: int) -> str:
     """One row; it shrinks where a page is narrow and never breaks, so that columns stay columns."""
     body = "".join(_figure(label, image, width_px) for label, image in row)
     head = f'<div style="font-weight:600;margin:10px 0 4px">{html.escape(name)}</div>'

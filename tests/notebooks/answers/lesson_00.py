@@ -3,7 +3,8 @@ ANSWERS = {
         "cell": "# Your prediction",
         "name": "guess_s",
         "facts": {"measured_s": 25.0, "spent": {"training": 26.0}, "steps": 130},
-        "right": "guess_s = spent['training'] / steps * later.length.steps * later.training.accumulation",
+        "right": "batches = later.length.steps * later.training.accumulation\n"
+        "guess_s = spent['training'] / steps * batches",
         "right_alone": "guess_s = 26.0 / 130 * 40 * 3",
         "wrong": {
             "no number": ("guess_s = 'a minute'", "it is a time, in seconds"),
