@@ -17,6 +17,7 @@ from workbench.notebook.links import addresses, links
 from workbench.notebook.live import train, train_all, watch
 from workbench.notebook.order import watch_names
 from workbench.notebook.shown import gallery, grid, pairs, samples, show, table
+from workbench.notebook.still import keep_stills
 from workbench.notebook.widgets import Range, ab_slider, explore
 
 __all__ = [
@@ -66,4 +67,5 @@ def work(cells: Mapping[str, str]) -> None:
         cells: name that later cells need, to the first line of the cell that makes it.
     """
     watch_names(cells)
+    keep_stills()
     show(environment())
