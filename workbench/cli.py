@@ -12,6 +12,7 @@ from workbench.commands import (
     demo,
     doctor,
     experiment,
+    launching,
     loras,
     noise,
     pictures,
@@ -39,6 +40,7 @@ for command in (
     *(noise.noise, runs.runs, runs.diagnose, page.app, work.work, doctor.doctor),
 ):
     app.command()(command)
+app.command(context_settings=launching.PASSES_ON)(launching.launch)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

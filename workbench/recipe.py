@@ -115,6 +115,13 @@ class OutputSettings(Settings):
         "float16", help="dtype of the saved LoRA; float32 keeps every bit"
     )
     report: bool = setting(True, help="write the A/B report when the run ends")
+    grace_s: float | None = setting(
+        None,
+        gt=0,
+        unit="s",
+        help="time that the machine gives between SIGTERM and the kill; check and the run warn "
+        "where a step and a save take longer",
+    )
 
 
 class ChecksSettings(Settings):

@@ -302,4 +302,5 @@ def test_features_of_a_recipe_are_those_of_its_file(tiny_sdxl: Path, tmp_path: P
         assert held == features_of(settings, transformer=False)
         assert outside == (4 if "time" in settings.groups else 0)
     assert features_of(Full(), transformer=False) == ("full",)
+    assert features_of(Full(layout="single_file"), transformer=False) == ("single file",)
     assert features_of(LoRA(), transformer=True) == ("lora", "transformer")

@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-import pytest
 from PIL import Image, ImageFilter
 from tiny_recipes import tiny_recipe, write_photos
 
 from workbench.critters.draw import world
-from workbench.evaluation import copying
 from workbench.evaluation.copying import likeness
 from workbench.records.events import Sampled, SampledPicture
 
@@ -20,15 +17,6 @@ def a_run(folder: Path, pictures: dict[str, Image.Image]) -> list:
         image.save(folder / "samples" / name)
         shown.append(SampledPicture(prompt=name, seed=0, path=f"samples/{name}"))
     return [Sampled(step=4, pictures=tuple(shown))]
-
-
-def test_thumbnails_are_unit_vectors_that_correlate():
-    pictures = [world(0, k)[0] for k in range(3)]
-    vectors = copying.thumbnail_features(
-        [*pictures, pictures[0].filter(ImageFilter.GaussianBlur(1))]
-    )
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(4), rel=1e-5)
-    assert vectors[0] @ vectors[3] > 0.98 > vectors[0] @ vectors[1]
 
 
 def test_a_copied_picture_is_named(tmp_path: Path):
@@ -66,23 +54,3 @@ def test_nothing_to_compare(tmp_path: Path):
 
     (tmp_path / "recipe.toml").write_text(Recipe.preset("critters").to_toml())
     assert likeness(tmp_path, []) is None
-
-
-def test_a_clip_on_the_disk_gives_unit_vectors(tmp_path: Path):
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    config = CLIPVisionConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_size=32,
-        patch_size=16,
-        projection_dim=8,
-    )
-    CLIPVisionModelWithProjection(config).save_pretrained(tmp_path)
-    sizes = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
-    CLIPImageProcessor(**sizes).save_pretrained(tmp_path)
-    vectors = copying.clip_features(tmp_path, [world(0, k)[0] for k in range(3)])
-    assert vectors.shape == (3, 8)
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(3), rel=1e-5)

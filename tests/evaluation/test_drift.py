@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from workbench.evaluation.drift import drift, measures, to_lab
+from workbench.evaluation.drift import AXES, drift, measures, moves, to_lab
 from workbench.evaluation.results import Pair
 
 
@@ -28,7 +28,7 @@ def noise(seed: int) -> Image.Image:
 
 
 def test_no_drift_between_equal_pictures() -> None:
-    rows = drift([Pair("p", k, noise(k), noise(k)) for k in range(4)])
+    rows = drift([Pair(f"p{k}", 0, noise(k), noise(k)) for k in range(8)])
     assert len(rows) == 8
     assert all(row.change == 0 and not row.moved for row in rows)
 
@@ -37,10 +37,16 @@ def test_a_darkened_and_greyed_set_is_seen() -> None:
     def faded(image: Image.Image) -> Image.Image:
         return ImageEnhance.Color(ImageEnhance.Brightness(image).enhance(0.8)).enhance(0.5)
 
-    rows = {r.name: r for r in drift([Pair("p", k, noise(k), faded(noise(k))) for k in range(6)])}
+    pairs = [Pair(f"p{k}", 0, noise(k), faded(noise(k))) for k in range(8)]
+    rows = {row.name: row for row in drift(pairs)}
     lightness, chroma = rows["L* (lightness)"], rows["chroma (how colourful)"]
     assert lightness.moved and lightness.change < -5
     assert chroma.moved and chroma.low <= chroma.change <= chroma.high < 0
+    few = drift(pairs[:7])
+    assert not any(row.moved for row in few) and "8 are needed" in few[0].reading
+    assert moves(pairs).mean(axis=0) == pytest.approx(
+        [rows[name].change for name in AXES], rel=1e-9
+    )
 
 
 def test_contrast_is_the_range_of_lightness_without_its_tails() -> None:

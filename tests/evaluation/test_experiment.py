@@ -91,13 +91,15 @@ def test_differences_tell_what_a_folder_was_trained_with() -> None:
 def finished(tmp_path: Path) -> Path:
     """A run whose pictures with the trigger are grey, and whose others turned from grey to red."""
     folder = tmp_path / "grey"
-    recipe = Recipe.preset("critters").override(["sampling.prompts=['{trigger}, hat', 'hat']"])
+    plain = [f"hat {number}" for number in range(8)]
+    recipe = Recipe.preset("critters").override([f"sampling.prompts={['{trigger}, hat', *plain]}"])
     store.write_text(folder / "recipe.toml", recipe.to_toml())
-    shades = {("mochi, hat", 0): 119, ("mochi, hat", 1): 255, ("hat", 0): 119, ("hat", 1): 119}
+    shades = {("mochi, hat", 0): 119, ("mochi, hat", 1): 255}
+    shades |= {(prompt, seed): 119 for prompt in plain for seed in (0, 1)}
     for (prompt, seed), shade in shades.items():
         grey = Image.new("RGB", (8, 8), (shade,) * 3)
         red = Image.new("RGB", (8, 8), (200, 80, 80))
-        for name, image in (("base", grey), ("after", red if prompt == "hat" else grey)):
+        for name, image in (("base", grey), ("after", red if prompt in plain else grey)):
             (folder / name).mkdir(exist_ok=True)
             image.save(folder / name / f"{prompt}-{seed}.png")
 
@@ -166,7 +168,7 @@ def outcome(name: str, **changes: object) -> Outcome:
 
 
 def test_the_page_shows_every_variant_beside_the_base(tmp_path: Path) -> None:
-    row = DriftRow("L* (lightness)", base=50, change=2, low=1, high=3)
+    row = DriftRow("L* (lightness)", base=50, change=2, low=1, high=3, values=(2.0,), few=8)
     outcomes = [
         outcome("one", train_gap=-0.1, likeness=0.5, drift=(row,)),
         outcome("two", train_gap=-0.2, likeness=0.4, differs=("noise.kind: 'a' -> 'b'",)),
@@ -179,7 +181,7 @@ def test_the_page_shows_every_variant_beside_the_base(tmp_path: Path) -> None:
     path = experiment_page.write(outcomes, known, tmp_path / "x.html", name="noises")
     text = path.read_text()
     assert text.count("<img") == 6 and text.count("data:image") == 6
-    for shown in ("2.0*", "-20.0%", "training pictures", "noise.kind: &#39;a&#39;"):
+    for shown in ("2.0?", "-20.0%", "training pictures", "noise.kind: &#39;a&#39;"):
         assert shown in text
     assert "failed: &lt;nan&gt;" in text and "a &lt;b&gt;" in text
     assert "http" not in text.replace("http-equiv", ""), "asks nothing of any network"

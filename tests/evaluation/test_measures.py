@@ -1,14 +1,17 @@
 """Measures against numpy: features that are angles, so that every cosine is known."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
 from workbench.evaluation import compare, loading, measures
 from workbench.evaluation.compare import CompareSettings, make_plan
+from workbench.evaluation.features import Features
 from workbench.evaluation.loading import Trained, Wanted, with_file
 from workbench.evaluation.results import Pair
 from workbench.recipe import Recipe
@@ -16,7 +19,9 @@ from workbench.records.fixed import FixedInputs
 from workbench.records.sampling import SampleSettings
 from workbench.store import FileRefused
 
-BASE, TRAINED = (80, 70, 60, 50), (40, 40, 10, 20)  # degrees, two prompts of two seeds each
+# degrees: eight prompts of two seeds each
+BASE = (80, 70, 60, 50, 75, 65, 66, 56, 72, 62, 58, 48, 77, 67, 63, 53)
+TRAINED = (40, 40, 10, 20, 33, 31, 15, 25, 30, 36, 22, 12, 38, 28, 18, 21)
 KNOWN = (0, 10)
 
 
@@ -35,13 +40,15 @@ def cosine(a: int, b: int) -> float:
 
 @pytest.fixture
 def pairs(monkeypatch) -> list[Pair]:
-    monkeypatch.setattr(measures, "features_for", lambda recipe: ("toy", vectors))
     known = [picture(degrees) for degrees in KNOWN]
     monkeypatch.setattr(measures, "training_pictures", lambda dataset: ([], known))
     return [
         Pair(f"prompt {k // 2}", k % 2, base=picture(BASE[k]), trained=picture(TRAINED[k]))
-        for k in range(4)
+        for k in range(len(BASE))
     ]
+
+
+TOY = Features("toy", vectors)
 
 
 class Pictures(list):
@@ -54,31 +61,53 @@ def elsewhere() -> Recipe:
 
 
 def test_likeness_and_diversity_are_means_of_cosines(pairs, elsewhere):
-    likeness, diversity = measures.measures(pairs, elsewhere, Pictures([1]))  # type: ignore[arg-type]
-    base = [np.mean([cosine(a, b) for b in KNOWN]) for a in BASE]
-    trained = [np.mean([cosine(a, b) for b in KNOWN]) for a in TRAINED]
+    likeness, diversity = measures.measures(
+        pairs, elsewhere, Pictures([1]), features=TOY  # type: ignore[arg-type]
+    )  # fmt: skip
+    base = np.array([np.mean([cosine(a, b) for b in KNOWN]) for a in BASE])
+    trained = np.array([np.mean([cosine(a, b) for b in KNOWN]) for a in TRAINED])
     assert likeness.name == "likeness to the training pictures (toy)"
     assert likeness.base == pytest.approx(np.mean(base), abs=1e-6)
-    assert likeness.change == pytest.approx(np.mean(trained) - np.mean(base), abs=1e-6)
-    assert likeness.low < likeness.change < likeness.high and likeness.moved
-    # Both pictures of a prompt are equally far from one another: 10, 10 and 0, 10 degrees.
-    assert diversity.base == pytest.approx(1 - cosine(0, 10), abs=1e-6)
-    assert diversity.change == pytest.approx((cosine(0, 10) - 1) / 2, abs=1e-6)
-    assert not diversity.moved
+    assert likeness.change == pytest.approx(np.mean(trained - base), abs=1e-6)
+    prompts = (trained - base).reshape(8, 2).mean(axis=1)
+    interval = stats.ttest_1samp(prompts, 0).confidence_interval()
+    assert (likeness.low, likeness.high) == pytest.approx((interval.low, interval.high), abs=1e-6)
+    assert likeness.moved and likeness.reading == "moved"
+    assert (len(likeness.values), likeness.seeds) == (8, 2)
+    # Both pictures of a prompt are equally far from one another.
+    apart = [1 - cosine(a, b) for a, b in zip(BASE[::2], BASE[1::2], strict=True)]
+    assert diversity.base == pytest.approx(np.mean(apart), abs=1e-6)
 
 
-def test_the_match_is_with_the_prompt_of_the_same_row(pairs, monkeypatch):
-    texts = vectors([picture(degrees) for degrees in (40, 40, 10, 10)])
-    monkeypatch.setattr(measures, "_embedded", lambda pairs, recipe: texts)
-    match, _ = measures.measures(pairs, Recipe.preset("critters"))
+def test_few_prompts_say_nothing_however_clear_they_are(pairs, elsewhere):
+    likeness, _ = measures.measures(
+        pairs[:14], elsewhere, Pictures([1]), features=TOY  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert likeness.low > 0 and not likeness.moved
+    assert likeness.reading == "too few to say: 7 prompts, 8 are needed"
+
+
+def test_the_match_is_with_the_prompt_of_the_same_row_without_its_trigger(pairs):
+    asked: list[str] = []
+
+    def texts(prompts) -> np.ndarray:
+        asked.extend(prompts)
+        return vectors([picture(degrees) for degrees in (40, 40, 10, 10)])
+
+    called = [replace(pair, prompt=f"mochi, {pair.prompt}") for pair in pairs[:4]]
+    recipe = Recipe.preset("critters")
+    match, _ = measures.measures(called, recipe, features=Features("toy", vectors, texts))
     assert match.name == "match with the prompt (toy)"
+    assert asked == ["critter, prompt 0"] * 2 + ["critter, prompt 1"] * 2
     expected = [cosine(40, 40), cosine(40, 40), cosine(10, 10), cosine(20, 10)]
     assert match.base + match.change == pytest.approx(np.mean(expected), abs=1e-6)
 
 
 def test_what_cannot_be_said_is_left_out(pairs, elsewhere):
-    assert measures.measures(pairs[:1], elsewhere) == ()
-    assert measures.measures([pairs[0], pairs[2]], elsewhere) == ()  # one of each prompt
+    assert measures.measures(pairs[:1], elsewhere, features=TOY) == ()
+    assert measures.measures([pairs[0], pairs[2]], elsewhere, features=TOY) == ()
+    copies_only = Features("thumbnails", vectors, judges=False)
+    assert measures.measures(pairs, elsewhere, features=copies_only) == ()
 
 
 WANTED = Wanted(
@@ -127,3 +156,17 @@ def test_another_file_takes_the_place_of_the_one_before(monkeypatch, tmp_path):
     assert (found.adapter, found.path, found.trigger) == ("new", tmp_path / "b", "mochi")
     with pytest.raises(FileRefused):
         with_file(trained, tmp_path / "bad")
+
+
+def test_prompts_and_seeds_are_filled_up_where_that_is_asked_for(monkeypatch):
+    captions = ["mochi, critter, a", "mochi, critter, smile", "mochi, critter, b"]
+    dataset: Any = SimpleNamespace(plain_caption=captions.__getitem__)
+    monkeypatch.setattr(compare, "kinds", lambda dataset: ([0, 1, 2], []))
+    asked = CompareSettings(num_prompts=3, num_seeds=4)
+    found = compare.filled(asked, WANTED, dataset)
+    assert found.prompts == (*WANTED.prompts, "mochi, critter, a", "mochi, critter, b")
+    assert found.seeds == (3, 4, 0, 1)
+    given = CompareSettings(prompts=("x",), seeds=(9,), num_prompts=3, num_seeds=4)
+    assert compare.filled(given, WANTED, dataset) == given
+    alone = compare.filled(asked, WANTED, "no pictures are known")
+    assert (alone.prompts, alone.seeds) == ((), (3, 4, 0, 1))

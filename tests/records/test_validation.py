@@ -1,12 +1,11 @@
 """The stable loss never moves by itself, and compares with the base on the same draws."""
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from workbench.process import DiscreteVP
-from workbench.records.validation import StableLoss, ValidationSettings, paired_interval
+from workbench.records.validation import StableLoss, ValidationSettings
 from workbench.settings import SettingsError, from_toml
 
 SETTINGS = ValidationSettings(num_images=4, num_bins=5, draws=3)
@@ -65,11 +64,12 @@ def test_gap_to_base_per_bin_and_in_all() -> None:
     base = stable.measure_base(lambda record, t, _: torch.ones(len(t)))
     half = stable.measure(lambda record, t, _: torch.where(t < 200, 0.5, 1.0))
     assert half["train"].bins == (0.5, 1, 1, 1, 1)
-    assert half["train"].gap(base["train"]) == pytest.approx((-0.1, -0.1, -0.1))
+    assert base["train"].images == (1,) * 4
     train, held_out = stable.events(30, half)
     assert (train.split, held_out.split, train.step) == ("train", "held_out", 30)
     assert train.loss == pytest.approx(0.9) and train.base_loss == 1
     assert train.base_bin_losses == (1,) * 5
+    assert train.image_losses == pytest.approx((0.9,) * 4) and train.base_image_losses == (1,) * 4
     assert train.timestep_edges == (0, 200, 400, 600, 800, 1000)
 
 
@@ -87,14 +87,6 @@ def test_no_gradient_is_kept() -> None:
         return timesteps * weight
 
     StableLoss(SETTINGS, train=[0], process=PROCESS).measure(loss_of)
-
-
-def test_bootstrap_interval_has_the_width_of_the_normal_one() -> None:
-    values = np.random.default_rng(1).normal(3, 2, size=400)
-    low, high = paired_interval(values)
-    assert low < values.mean() < high
-    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.08)
-    assert paired_interval(np.array([4.0])) == (4, 4)
 
 
 def test_settings_are_bounded() -> None:

@@ -27,6 +27,7 @@ Feature = Literal[
     "loha",
     "lokr",
     "full",
+    "single file",
     "transformer",
     "peft",
 ]
@@ -50,6 +51,7 @@ FEATURES: dict[Feature, str] = {
     "loha": "LoHa",
     "lokr": "LoKr",
     "full": "full fine-tune (folder)",
+    "single file": 'full fine-tune (`adapter.layout = "single_file"`)',
     "transformer": "a transformer (Z-Image)",
     "peft": "PEFT's names of a U-Net (`convert --to peft`)",
 }
@@ -184,14 +186,13 @@ TABLE: dict[Feature, dict[Reader, Reading]] = {
             "partly",
             "source read",
             "reads the denoiser's file alone, by its node for diffusion models",
-            "load unet/diffusion_pytorch_model.safetensors there; a text encoder that learned is "
-            "left out",
+            "set adapter.layout=single_file for one file with all parts",
         ),
         "a1111": Reading(
             "not",
             "source read",
             "reads whole checkpoints in one file, and no diffusers folder",
-            "train a LoRA for this program",
+            "set adapter.layout=single_file",
         ),
         "diffusers": Reading(
             "partly",
@@ -203,8 +204,14 @@ TABLE: dict[Feature, dict[Reader, Reading]] = {
             "not",
             "source read",
             "reads a whole checkpoint or a whole diffusers folder, not one part",
-            "copy the parts into a copy of the base's diffusers folder",
+            "set adapter.layout=single_file",
         ),
+    },
+    "single file": {
+        "comfyui": _BY_SOURCE,
+        "a1111": _BY_SOURCE,
+        "diffusers": _BY_TEST,
+        "sd-scripts": _BY_SOURCE,
     },
     "transformer": {
         "comfyui": Reading(
@@ -251,7 +258,7 @@ def features_of(settings: LoRA | LoHa | LoKr | Full, *, transformer: bool) -> tu
         Features, in the table's order.
     """
     if isinstance(settings, Full):
-        return ("full",)
+        return ("single file",) if settings.layout == "single_file" else ("full",)
     found = {
         "lora": settings.kind == "lora",
         "conv": "conv" in settings.groups,

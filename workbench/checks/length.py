@@ -1,7 +1,12 @@
 """Length, schedule, moving average, and when things are saved and measured."""
 
+import re
+from pathlib import Path
+
 from workbench.checks.rules import Facts, Found, applies, images_per_step, rule
 from workbench.recipe import Recipe
+from workbench.records import log
+from workbench.records.events import Progress, Saved
 
 
 @rule(
@@ -177,6 +182,48 @@ def no_checkpoint_on_the_way(recipe: Recipe, facts: Facts) -> Found:
     steps, every = facts.total_steps(recipe), recipe.training.checkpoint_every
     late = steps is not None and every is not None and every > steps
     return applies(late, every=every, steps=steps)
+
+
+@rule(
+    "warn",
+    "output.grace_s",
+    reason="in {run} a step took {step_s:.1f} s and the save after it {save_s:.1f} s, more than "
+    "the {grace_s:g} s between SIGTERM and the kill: a run that is told to end may lose what came "
+    "after its latest checkpoint",
+    fix="set training.checkpoint_every low enough that little is lost; a faster disk, fewer "
+    "weights that learn or an 8-bit optimizer make the save shorter",
+    source="the events of the latest run of this name",
+)
+def save_over_grace(recipe: Recipe, facts: Facts) -> Found:
+    """A step and a save that took longer than `output.grace_s`."""
+    grace_s = recipe.output.grace_s
+    found = None if grace_s is None else latest_save(recipe)
+    if grace_s is None or found is None:
+        return None
+    run, step_s, save_s = found
+    return applies(
+        step_s + save_s > grace_s, run=run, step_s=step_s, save_s=save_s, grace_s=grace_s
+    )
+
+
+def latest_save(recipe: Recipe) -> tuple[str, float, float] | None:
+    """How long a recipe's latest run took for its last step and its last checkpoint.
+
+    Args:
+        recipe: names the run and the folder of runs.
+    Returns:
+        The run's folder, seconds of the step, seconds of the save; None before the first save.
+    """
+    home, name = Path(recipe.output.folder).expanduser(), recipe.name
+    numbered = re.compile(re.escape(name) + r"(-\d+)?")
+    logs = [one for one in home.glob(f"*/{log.FILE_NAME}") if numbered.fullmatch(one.parent.name)]
+    for path in sorted(logs, key=lambda one: -one.stat().st_mtime):
+        seen = log.read_milestones(path.parent)
+        saves = [e.seconds for e in seen if isinstance(e, Saved) and e.what == "checkpoint"]
+        rates = [e.steps_per_s for e in seen if isinstance(e, Progress) and e.steps_per_s > 0]
+        if saves:
+            return str(path.parent), 1 / rates[-1] if rates else 0.0, saves[-1]
+    return None
 
 
 @rule(

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from workbench.evaluation.loading import Trained
     from workbench.models.family import Family
 
+# What `compare` draws unless told otherwise: fewer prompts and seeds say too little.
+STUDY = ("num_prompts=8", "num_seeds=4", "in_model=true")
 RunOrLora = Annotated[
     Path, typer.Argument(metavar="RUN-OR-LORA", help="a run folder, or a LoRA's .safetensors.")
 ]
@@ -74,26 +76,115 @@ def sample(
 
 
 def compare(
-    trained: RunOrLora,
+    trained: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN-OR-LORA]", help="a run folder or a LoRA file; none with --images."
+        ),
+    ] = None,
     settings: Overrides = None,
     prompt: Prompts = None,
     seed: Seeds = None,
     base: Base = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            help="what judges pictures: the folder or Hugging Face id of a CLIP, SigLIP 2 or "
+            "DINOv2; critters have their own."
+        ),
+    ] = None,
+    images: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--images", metavar="A B", help="compare two folders of pictures, by name."),
+    ] = None,
+    training: Annotated[
+        Path | None, typer.Option(help="with --images: pictures of the concept, for likeness.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="the page; report.html beside the LoRA by default.")
     ] = None,
 ) -> None:
-    """Draw the same prompts and seeds with base and LoRA, and write the A/B report.
+    """Say whether a LoRA is better than its base: same prompts and seeds, six questions, a report.
 
-    Settings are strengths, num_strips and leakage, for example strengths=0,0.5,1.
+    Eight prompts and four seeds are drawn unless others are given: fewer say too little. Settings
+    are strengths, num_strips, leakage, in_model, num_prompts and num_seeds, such as num_seeds=2.
     """
+    from workbench.settings import SettingsError
+
+    if images:
+        _compare_folders(images, judge, training=training, out=out, trained=trained)
+        return
+    if trained is None:
+        raise SettingsError("give a run folder, a LoRA file, or --images FOLDER FOLDER")
     from workbench.evaluation import compare as comparing
     from workbench.evaluation.report import write_report
     from workbench.settings import override
 
-    chosen = comparing.CompareSettings(prompts=tuple(prompt or ()), seeds=tuple(seed or ()))
-    comparison = comparing.compare(trained, base=base, settings=override(chosen, settings or []))
-    say(str(write_report(trained, comparison=comparison, base=base, out=out)))
+    judging = _judge(judge)
+    asked = comparing.CompareSettings(prompts=tuple(prompt or ()), seeds=tuple(seed or ()))
+    chosen = override(asked, [*STUDY, *(settings or [])])
+    with StageBar() as bar:
+        comparison = comparing.compare(
+            trained,
+            base=base,
+            settings=chosen,
+            told=lambda done, total: bar.update("drawing", done, total, unit="pictures"),
+        )
+    page = write_report(trained, comparison=comparison, base=base, judge=judging, out=out)
+    _tell(page)
+
+
+def _tell(page: Path) -> None:
+    """The verdict, its answers, and where the report lies."""
+    from workbench import store
+    from workbench.evaluation.tables import asked, said
+    from workbench.records.judgement import Judgement
+
+    told = store.read_json(page.with_suffix(".json"))["judgement"]
+    if told is not None:
+        judged = Judgement.model_validate(told)
+        rows = [
+            (asked(one), one.reply, said(one) or one.clause or one.note) for one in judged.answers
+        ]
+        table(("question", "answer", "number, interval, units"), rows)
+        say(judged.verdict, style="bold")
+    say(str(page))
+
+
+def _judge(name: str | None) -> Path | None:
+    """A judge on this machine, fetched first where it is not, and refused before anything else."""
+    if name is None:
+        return None
+    from workbench.evaluation import judges
+    from workbench.evaluation.features import at_hand
+
+    here = judges.kept(name)
+    if here is not None:
+        at_hand("", judge=here)
+        return here
+    offer = judges.look_up(name)
+    licence = offer.licence or "no licence stated"
+    say(f"Fetching judge {offer.name}: {offer.num_bytes / 2**20:,.0f} MiB, {licence}")
+    folder = judges.fetch(offer)
+    say(f"  kept in {folder}")
+    return folder
+
+
+def _compare_folders(
+    images: tuple[Path, Path],
+    judge: str | None,
+    *,
+    training: Path | None,
+    out: Path | None,
+    trained: Path | None,
+) -> None:
+    from workbench.evaluation.folders import compare_folders
+    from workbench.settings import SettingsError
+
+    if trained is not None:
+        raise SettingsError("--images compares two folders; leave out the run or LoRA")
+    page, _ = compare_folders(*images, judge=_judge(judge), training=training, out=out)
+    _tell(page)
 
 
 def verify(trained: RunOrLora, base: Base = None) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from workbench.commands.notice import Notice, heeding
 from workbench.commands.terminal import (
     FIRST_PROCESS,
     byte_size,
@@ -264,7 +265,7 @@ class EventView:
         complain(f"failed: {event.error}{fix}")
 
 
-def follow(run: "Run", view: EventView) -> int:
+def follow(run: "Run", view: EventView, notice: Notice | None = None) -> int:
     """Draw a run's events to its end; a signal ends it after the present step, with it saved.
 
     SIGTERM saves and leaves, and so does SIGHUP, the end of the terminal, unless it was ignored
@@ -273,9 +274,10 @@ def follow(run: "Run", view: EventView) -> int:
     Args:
         run: trains while its events are read.
         view: draws them.
+        notice: how the machine says that it will be taken away, which acts as SIGTERM.
     Returns:
-        Exit code: 0 done, 1 failed, 2 the user's mistake, 130 after SIGINT, 143 after SIGTERM and
-        SIGHUP.
+        Exit code: 0 done, 1 failed, 2 the user's mistake, 130 after SIGINT, 143 after SIGTERM,
+        SIGHUP and a notice.
     Raises:
         Exception: what the run failed of, if that is no mistake of the user's.
     """
@@ -291,15 +293,16 @@ def follow(run: "Run", view: EventView) -> int:
         elif number != signal.SIGINT:
             if number != signal.SIGTERM:
                 let_go_of_terminal()
-            run.stop("terminated")
+            run.stop("terminated", because=f"signal {signal.Signals(number).name}")
             say("  saving and leaving (Ctrl-C once more: at once, without saving)")
 
-    previous = {number: signal.signal(number, stop) for number in _ending_signals()}
+    previous = {number: signal.signal(number, stop) for number in ending_signals()}
     try:
-        for event in run.train():
-            view.draw(event)
-            if received and not view.in_steps:
-                break  # nothing is learned yet that the next step's end could save
+        with heeding(notice or Notice(), run, say):
+            for event in run.train():
+                view.draw(event)
+                if run.asked is not None and not view.in_steps:
+                    break  # nothing is learned yet that the next step's end could save
     except ValueError as error:
         if not (view.failed and is_users_mistake(error)):
             raise
@@ -307,14 +310,17 @@ def follow(run: "Run", view: EventView) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    if received and view.reason != "complete":
-        hard = any(number != signal.SIGINT for number in received)
-        return 128 + (signal.SIGTERM if hard else signal.SIGINT)
+    if run.asked is not None and view.reason != "complete":
+        return 128 + (signal.SIGTERM if run.asked == "terminated" else signal.SIGINT)
     return int(view.failed)
 
 
-def _ending_signals() -> list[signal.Signals]:
-    """Signals that end a run, as far as this system has them and nobody ignores them."""
+def ending_signals() -> list[signal.Signals]:
+    """Signals that end a run, as far as this system has them and nobody ignores them.
+
+    Returns:
+        The signals.
+    """
     names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last: Windows closes the console
     known = [getattr(signal, name) for name in names if hasattr(signal, name)]
     return [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workbench.commands.datasets import show_left_out
+from workbench.commands.notice import Notice, NoticeCommand, NoticeFile
 from workbench.commands.progress import EventView, StageBar, follow
 from workbench.commands.terminal import Overrides, say
 
@@ -114,11 +115,14 @@ def train(
         Path | None,
         typer.Option(metavar="RUN", help="the run folder; a new one in output.folder by default."),
     ] = None,
+    notice_file: NoticeFile = None,
+    notice_command: NoticeCommand = None,
 ) -> None:
     """Train a recipe; the run folder holds all that comes of it."""
     import workbench as wb
 
-    watch(wb.start(load_recipe(recipe, settings), folder=folder))
+    notice = Notice(notice_file, notice_command)
+    watch(wb.start(load_recipe(recipe, settings), folder=folder), notice)
 
 
 def resume(
@@ -128,11 +132,14 @@ def resume(
         bool,
         typer.Option("--accept-changes", help="go on although images or settings differ."),
     ] = False,
+    notice_file: NoticeFile = None,
+    notice_command: NoticeCommand = None,
 ) -> None:
     """Go on with a run that was stopped, or train a finished one longer: length.steps=+500."""
     import workbench as wb
 
-    watch(wb.resume(run, settings or [], accept=accept_changes))
+    notice = Notice(notice_file, notice_command)
+    watch(wb.resume(run, settings or [], accept=accept_changes), notice)
 
 
 def _pictures(recipe: "Recipe") -> "Dataset | None":
@@ -217,18 +224,19 @@ def show_findings(findings: "list[Finding]", *, pictures: bool = True) -> None:
     say(f"Pitfalls: {said}." if findings else none)
 
 
-def watch(run: "Run") -> None:
+def watch(run: "Run", notice: Notice | None = None) -> None:
     """Train a run to its end, show its events, say where its results lie, and leave.
 
     Args:
         run: of `wb.start` or `wb.resume`.
+        notice: how the machine says that it will be taken away.
     Raises:
         typer.Exit: unless the run came to its planned end.
     """
     say(f"Run {run.folder}")
     with StageBar() as bar:
         view = EventView(bar)
-        code = follow(run, view)
+        code = follow(run, view, notice)
     if code in (130, 143):
         say(f"Stopped. Go on with: workbench resume {run.folder}")
     elif code == 0:

@@ -1,26 +1,40 @@
 """Base and LoRA at the same prompts and seeds: pairs, rising strength, and without the trigger."""
 
+import itertools
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from workbench import store
-from workbench.evaluation.loading import Trained, Wanted, from_run, is_run, open_trained
-from workbench.evaluation.results import Comparison, Pair, Strip
+from workbench.evaluation.copying import kinds
+from workbench.evaluation.loading import (
+    Trained,
+    Wanted,
+    from_run,
+    is_run,
+    open_trained,
+    recorded_recipe,
+)
+from workbench.evaluation.results import Comparison, Leak, Pair, Strip
+from workbench.recipe import Recipe
 from workbench.records.events import Sampled, Saved
 from workbench.records.log import read
 from workbench.records.sampling import draw, without_trigger
 from workbench.settings import Settings, SettingsError, setting
+from workbench.settings import replace as update
+from workbench.store import FileRefused
 
 if TYPE_CHECKING:
+    from workbench.data.dataset import Dataset
     from workbench.training.run import Run
 
 # A picture is what a prompt and a seed become at a strength.
 Job = tuple[str, int, float]
+Told = Callable[[int, int], None]
 
 
 class CompareSettings(Settings):
@@ -33,6 +47,18 @@ class CompareSettings(Settings):
     )
     num_strips: int = setting(1, help="prompts shown at every strength", ge=0)
     leakage: bool = setting(True, help="draw the prompts without the trigger, too")
+    in_model: bool = setting(
+        False, help="measure in the model, too, whether the concept leaks: some 500 calls of it"
+    )
+    num_prompts: int = setting(
+        0,
+        ge=0,
+        help="fill the run's own prompts up to so many with captions of its pictures; fewer than "
+        "eight say too little",
+    )
+    num_seeds: int = setting(
+        0, ge=0, help="fill the run's own seeds up to so many; diversity needs four of each prompt"
+    )
 
 
 def compare(
@@ -40,6 +66,7 @@ def compare(
     *,
     base: str | None = None,
     settings: CompareSettings | None = None,
+    told: Told | None = None,
 ) -> Comparison:
     """Draw what a base and its LoRA make of the same prompts and seeds.
 
@@ -49,6 +76,7 @@ def compare(
         source: a run, a run folder, or a LoRA file.
         base: where the base lies, if not where the run or the file says.
         settings: what to compare.
+        told: hears how many pictures are drawn, and of how many, before the first and after each.
     Returns:
         The comparison; `.show()` draws it in a notebook.
     Raises:
@@ -60,20 +88,93 @@ def compare(
     if isinstance(source, str | Path):
         trained = open_trained(source, base=base, prompts=settings.prompts)
         drawn = drawn_pictures(Path(source)) if is_run(source) else {}
-        return _compare(trained, settings, drawn, started)
+        known = drawn, _dataset(Path(source))
+        return _compare(trained, settings, known, started=started, told=told)
     if isinstance(source, Trained):
-        return _compare(source, settings, {}, started)
+        known = {}, "a model alone does not say what it was trained on"
+        return _compare(source, settings, known, started=started, told=told)
     with source.trainer.showing():
         trained = from_run(source)
-        return _compare(trained, settings, drawn_pictures(source.folder), started)
+        known = drawn_pictures(source.folder), source.trainer.dataset
+        return _compare(trained, settings, known, started=started, told=told)
 
 
 def _compare(
-    trained: Trained, settings: CompareSettings, drawn: Mapping[Job, Image.Image], started: float
+    trained: Trained,
+    settings: CompareSettings,
+    known: "tuple[Mapping[Job, Image.Image], Dataset | str]",
+    *,
+    started: float,
+    told: Told | None,
 ) -> Comparison:
-    plan = make_plan(trained, settings)
-    pictures = dict(drawn) | _draw(trained, [job for job in plan.jobs if job not in drawn])
-    return plan.comparison(pictures, seconds=time.monotonic() - started)
+    drawn, dataset = known
+    plan = make_plan(trained, filled(settings, trained, dataset))
+    wanted = [job for job in plan.jobs if job not in drawn]
+    pictures = dict(drawn) | _draw(trained, wanted, told)
+    found = plan.comparison(pictures, seconds=time.monotonic() - started)
+    if not settings.in_model or trained.trigger is None:
+        return found
+    return replace(found, leak=_leak(trained, dataset))
+
+
+def filled(
+    settings: CompareSettings, trained: Trained | Wanted, dataset: "Dataset | str"
+) -> CompareSettings:
+    """Add prompts and seeds to a run's own, where that was asked for.
+
+    Args:
+        settings: `num_prompts` and `num_seeds` say how many; what was given stays as it is.
+        trained: whose prompts and seeds come first.
+        dataset: whose captions become further prompts.
+    Returns:
+        Settings with prompts and seeds spelt out.
+    """
+    prompts, seeds = settings.prompts, settings.seeds
+    if not prompts and settings.num_prompts and not isinstance(dataset, str):
+        calling = [prompt for prompt in trained.prompts if _calls(prompt, trained)]
+        concept, _ = kinds(dataset)
+        captions = [dataset.plain_caption(record) for record in concept]
+        wanted = dict.fromkeys([*calling, *captions])
+        more = [p for p in list(wanted)[: settings.num_prompts] if p not in trained.prompts]
+        prompts = (*trained.prompts, *more)
+    if not seeds and settings.num_seeds:
+        own = trained.sampling.seeds
+        free = (seed for seed in itertools.count() if seed not in own)
+        seeds = (*own, *itertools.islice(free, max(0, settings.num_seeds - len(own))))
+    return update(settings, prompts=prompts, seeds=seeds)
+
+
+def _calls(prompt: str, trained: Trained | Wanted) -> bool:
+    words = {"trigger": trained.trigger, "class_word": trained.class_word}
+    return trained.trigger is None or without_trigger(prompt, **words) != prompt
+
+
+def _dataset(source: Path) -> "Dataset | str":
+    """The pictures that a run or file was trained on, or why they are not to be had."""
+    from workbench.data.dataset import index
+
+    try:
+        recipe = Recipe.load(source / "recipe.toml") if is_run(source) else recorded_recipe(source)
+        if recipe is None:
+            return "the file does not say what it was trained on"
+        dataset = index(recipe.data)
+    except (SettingsError, FileRefused) as error:
+        return f"the training pictures cannot be read: {error}"
+    return "the training pictures are drawn without end" if dataset.is_drawn else dataset
+
+
+def _leak(trained: Trained, dataset: "Dataset | str") -> "Leak | str":
+    """The leak in the model, or why it cannot be measured."""
+    if isinstance(dataset, str):
+        return dataset
+    if dataset.is_drawn:
+        return "the training pictures are drawn without end"
+    from workbench.evaluation.leak import measure_leak
+
+    try:
+        return measure_leak(trained, dataset)
+    except SettingsError as error:
+        return str(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,16 +268,23 @@ def _prompts(trained: Trained | Wanted, settings: CompareSettings) -> tuple[list
     return having, list(dict.fromkeys([*made, *others]))
 
 
-def _draw(trained: Trained, jobs: Iterable[Job]) -> dict[Job, Image.Image]:
+def _draw(
+    trained: Trained, jobs: Iterable[Job], told: Told | None = None
+) -> dict[Job, Image.Image]:
     """Draw all pictures of one strength together, so that batches are full."""
     by_strength: dict[float, list[tuple[str, int]]] = {}
     for prompt, seed, strength in dict.fromkeys(jobs):
         by_strength.setdefault(strength, []).append((prompt, seed))
     pictures: dict[Job, Image.Image] = {}
+    total = sum(map(len, by_strength.values()))
+    if told is not None:
+        told(0, total)
     for strength, pairs in by_strength.items():
         with trained.adapter.strength(strength):
             for one in draw(trained.family, trained.sampling, pairs):
                 pictures[one.prompt, one.seed, strength] = one.image
+                if told is not None:
+                    told(len(pictures), total)
     return pictures
 
 

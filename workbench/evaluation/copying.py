@@ -1,10 +1,11 @@
 """Are the samples new pictures, or training pictures by heart? Each is compared with its nearest.
 
-Features come from the critters' own CLIP for the critters base, from a CLIP that lies in the Hub's
-cache where there is one, and otherwise from thumbnails, which recognise only near duplicates.
+Features come from `features.at_hand`; thumbnails, where there is no judge, recognise only near
+duplicates.
 """
 
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +13,14 @@ import numpy as np
 from PIL import Image
 
 from workbench import store
-from workbench.models.source import is_critters
+from workbench.evaluation.features import at_hand
 from workbench.records.events import Event, Likeness, NearestPicture, Sampled
 
 if TYPE_CHECKING:
     from workbench.data.dataset import Dataset
-    from workbench.recipe import Recipe
 
+COPY = 0.95  # similarity from which a sample may be a training picture
 MAX_PICTURES = 64  # training pictures looked at, an even spread
-CLIP = "openai/clip-vit-base-patch32"
-_THUMBNAIL_PX = 24
-
-# Pictures to unit vectors, one a row.
-Features = Callable[[Sequence[Image.Image]], np.ndarray]
 
 
 def likeness(folder: str | Path, events: Sequence[Event]) -> Likeness | None:
@@ -48,19 +44,19 @@ def likeness(folder: str | Path, events: Sequence[Event]) -> Likeness | None:
     dataset = index(recipe.data) if files else None
     if dataset is None or dataset.is_drawn or len(dataset) < 2:
         return None
-    name, features = features_for(recipe)
+    features = at_hand(recipe.base.path)
     names, training = training_pictures(dataset)
     samples = []
     for file in files:
         with store.open_image(Path(folder) / file) as image:
             samples.append(image.convert("RGB"))
-    known, shown = features(training), features(samples)
+    known, shown = features.pictures(training), features.pictures(samples)
     among = known @ known.T
     np.fill_diagonal(among, -1.0)
     near = shown @ known.T
     return Likeness(
         step=drawn[-1].step,
-        features=name,
+        features=features.name,
         pictures=tuple(
             NearestPicture(path=file, nearest=names[best], similarity=_short(row[best]))
             for file, row, best in zip(files, near, near.argmax(axis=1), strict=True)
@@ -73,16 +69,20 @@ def _short(value: Any) -> float:
     return round(float(value), 4)
 
 
-def training_pictures(dataset: "Dataset") -> tuple[list[str], list[Image.Image]]:
+def training_pictures(
+    dataset: "Dataset", records: Sequence[int] | None = None
+) -> tuple[list[str], list[Image.Image]]:
     """Take pictures as they are trained on: cut to their buckets.
 
     Args:
         dataset: at most 64 of its pictures are taken, an even spread.
+        records: of which ones; all when left out.
     Returns:
         Names and pictures.
     """
-    count = len(dataset)
-    chosen = [k * count // min(count, MAX_PICTURES) for k in range(min(count, MAX_PICTURES))]
+    every = range(len(dataset)) if records is None else records
+    count = len(every)
+    chosen = [every[k * count // min(count, MAX_PICTURES)] for k in range(min(count, MAX_PICTURES))]
     pictures = []
     for k in chosen:
         placement = dataset.placements[k]
@@ -92,70 +92,45 @@ def training_pictures(dataset: "Dataset") -> tuple[list[str], list[Image.Image]]
     return [dataset.records[k].name for k in chosen], pictures
 
 
-def features_for(recipe: "Recipe") -> tuple[str, Features]:
-    """The best features that are at hand; nothing is downloaded for them.
+def kinds(dataset: "Dataset") -> tuple[list[int], list[int]]:
+    """Tell the pictures of a concept from ordinary ones.
 
     Args:
-        recipe: of any base.
+        dataset: of a run.
     Returns:
-        Their name, and what makes them.
+        Records that are called by a trigger, and those that are not.
     """
-    if is_critters(recipe.base.path):
-        return "critters' CLIP", _critters_features
-    from huggingface_hub import try_to_load_from_cache
-
-    weights = try_to_load_from_cache(CLIP, "model.safetensors")
-    if isinstance(weights, str):
-        return "CLIP ViT-B/32", lambda pictures: clip_features(Path(weights).parent, pictures)
-    return "thumbnails", thumbnail_features
+    subsets, priors = dataset.settings.subsets, dataset.priors
+    every = range(len(dataset.records))
+    concept = [k for k in every if subsets[dataset.records[k].subset].trigger and k not in priors]
+    called = set(concept)
+    return concept, [k for k in every if k not in called]
 
 
-def thumbnail_features(pictures: Sequence[Image.Image]) -> np.ndarray:
-    """Small copies of pictures without their mean colour: what is alike in them is nearly equal.
+def copies(shown: np.ndarray, known: np.ndarray) -> list[int]:
+    """Find samples that are nearly training pictures.
 
     Args:
-        pictures: N pictures of any size.
+        shown: unit vectors of the samples, (N, D).
+        known: of the training pictures, (M, D), at least three.
     Returns:
-        Unit vectors (N, D), float32; their products are correlations.
+        Numbers of the samples that are nearer to one than nine in ten training pictures are to
+        another, and nearer than `COPY`.
     """
-    side = (_THUMBNAIL_PX, _THUMBNAIL_PX)
-    small = [p.convert("RGB").resize(side, Image.Resampling.BOX) for p in pictures]
-    vectors = np.stack([np.asarray(one, dtype=np.float32).ravel() for one in small])
-    return _unit(vectors - vectors.mean(axis=1, keepdims=True))
+    if len(known) < 3:
+        return []
+    among = known @ known.T
+    np.fill_diagonal(among, -1.0)
+    limit = copy_limit(among.max(axis=1).tolist())
+    return np.flatnonzero((shown @ known.T).max(axis=1) >= limit).tolist()
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
-
-
-def _critters_features(pictures: Sequence[Image.Image]) -> np.ndarray:
-    import torch
-
-    from workbench.critters import BASE
-    from workbench.critters.architecture import load_clip
-    from workbench.critters.contrastive import embed_pictures
-
-    side = [p.convert("RGB").resize((128, 128), Image.Resampling.BICUBIC) for p in pictures]
-    pixels = torch.from_numpy(np.stack([np.asarray(one) for one in side])).permute(0, 3, 1, 2)
-    with torch.no_grad():
-        return embed_pictures(load_clip(BASE), pixels.float() / 127.5 - 1).numpy()
-
-
-def clip_features(folder: Path, pictures: Sequence[Image.Image]) -> np.ndarray:
-    """Image features of a CLIP that lies on the disk.
+def copy_limit(among: Sequence[float]) -> float:
+    """Say how near to a training picture a copy is.
 
     Args:
-        folder: its weights, config and preprocessor.
-        pictures: N pictures of any size.
+        among: similarity of each training picture to the nearest other one, at least two.
     Returns:
-        Unit vectors (N, D), float32.
+        Cosine.
     """
-    import torch
-    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
-
-    model: Any = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=torch.float32)
-    processor = CLIPImageProcessor.from_pretrained(folder)
-    pixels = processor(images=list(pictures), return_tensors="pt").pixel_values
-    with torch.no_grad():
-        embedded = torch.cat([model(chunk).image_embeds for chunk in pixels.split(16)])
-    return _unit(embedded.numpy())
+    return max(COPY, statistics.quantiles(among, n=10)[-1])

@@ -13,7 +13,9 @@ from typing import Any
 from workbench import store
 from workbench.evaluation.faults import Seen, find
 from workbench.evaluation.results import Fault, Verdict
+from workbench.records import judgement
 from workbench.records.events import Event, Measured, Validated
+from workbench.records.judgement import Judgement
 from workbench.records.log import read
 
 # Smaller changes of the stable loss than this are within what fixed draws still wobble.
@@ -35,25 +37,34 @@ def diagnose(folder: str | Path, *, more: Sequence[Event] = ()) -> Verdict:
     """
     path = Path(folder) / "recipe.toml"
     recipe = tomllib.loads(store.read_text(path)) if path.exists() else {}
-    return verdict([*read(folder), *more], recipe=recipe)
+    return verdict([*read(folder), *more], recipe=recipe, judged=judgement.load(folder))
 
 
-def verdict(events: Sequence[Event], *, recipe: Mapping[str, Any] | None = None) -> Verdict:
+def verdict(
+    events: Sequence[Event],
+    *,
+    recipe: Mapping[str, Any] | None = None,
+    judged: Judgement | None = None,
+) -> Verdict:
     """Judge a run by its events.
 
     Args:
         events: the run's events so far.
         recipe: its settings as plain data, to name them in a fix.
+        judged: what its pictures and its model said at the last measured step; its sentence goes
+            before what the losses alone can say.
     Returns:
         The verdict; it says so when nothing can be said.
     """
     seen = Seen(events, recipe or {})
     faults = tuple(find(seen))
     train, held_out = _against_base(events, "train"), _against_base(events, "held_out")
-    learned = bool(train) and _gap(train[-1]) < -NOTHING
+    has_learned = bool(train) and _gap(train[-1]) < -NOTHING
     sentence, tone = _judge(train, held_out)
+    if judged is not None and judged.step == last_measured(events):
+        sentence, tone = judged.sentence, judged.tone
     if faults:
-        sentence, tone = _named(faults[0], seen, learned=learned, sentence=sentence, tone=tone)
+        sentence, tone = _named(faults[0], seen, learned=has_learned, sentence=sentence, tone=tone)
     evidence = [line for fault in faults for line in (*fault.evidence, f"Fix: {fault.fix}.")]
     if not train and seen.failed is None:
         evidence.append("Turn validation on, and the base is measured before the first step.")
@@ -64,6 +75,29 @@ def verdict(events: Sequence[Event], *, recipe: Mapping[str, Any] | None = None)
         fix=faults[0].fix if faults else "",
         faults=faults,
     )
+
+
+def learned(events: Sequence[Event]) -> str | None:
+    """Say what the stable losses alone show.
+
+    Args:
+        events: of a run.
+    Returns:
+        One or two sentences; None where they were not measured against the base.
+    """
+    train, held_out = _against_base(events, "train"), _against_base(events, "held_out")
+    return _judge(train, held_out)[0] if train else None
+
+
+def last_measured(events: Sequence[Event]) -> int:
+    """The step whose weights a judgement is about.
+
+    Args:
+        events: of a run.
+    Returns:
+        Step of the last measurement of the stable loss; 0 without one.
+    """
+    return max((event.step for event in events if isinstance(event, Validated)), default=0)
 
 
 def _named(fault: Fault, seen: Seen, *, learned: bool, sentence: str, tone: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Colour drift: did training shift brightness, tint or contrast against the base?
 
 Each pair has the same prompt and seed, so that differences between prompts cancel out.
+What is asked is one question, whether L*a*b* moved; each property alone is an exploratory look.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from workbench.evaluation.results import DriftRow, Pair
-from workbench.records.validation import paired_interval
+from workbench.evaluation.rows import change_row
 
 # sRGB to XYZ and the D65 white point, IEC 61966-2-1.
 _TO_XYZ = np.array(
@@ -66,16 +67,34 @@ def drift(pairs: Sequence[Pair]) -> tuple[DriftRow, ...]:
         pairs: same prompt and seed, base and trained; best without the concept in the prompt,
             whose own colours would count as drift.
     Returns:
-        One row a measure, with a bootstrap interval; empty for fewer than two pairs.
+        One row a measure, with Student's interval over prompts; empty for fewer than two pairs.
     """
     if len(pairs) < 2:
         return ()
     base = [measures(pair.base) for pair in pairs]
     trained = [measures(pair.trained) for pair in pairs]
-    rows = []
-    for name in base[0]:
-        change = np.array([t[name] - b[name] for b, t in zip(base, trained, strict=True)])
-        low, high = paired_interval(change)
-        mean = float(np.mean([b[name] for b in base]))
-        rows.append(DriftRow(name, mean, float(change.mean()), low, high))
-    return tuple(rows)
+    prompts = [pair.prompt for pair in pairs]
+    return tuple(
+        change_row(
+            name,
+            prompts,
+            base=[one[name] for one in base],
+            trained=[one[name] for one in trained],
+        )
+        for name in base[0]
+    )
+
+
+def moves(pairs: Sequence[Pair]) -> np.ndarray:
+    """The change of the mean colour of each pair, for one test over all three axes.
+
+    Args:
+        pairs: same prompt and seed, base and trained.
+    Returns:
+        Changes of the mean L*, a* and b*, (N, 3).
+    """
+
+    def colour(image: Image.Image) -> np.ndarray:
+        return to_lab(image).reshape(-1, 3).mean(axis=0)
+
+    return np.stack([colour(pair.trained) - colour(pair.base) for pair in pairs])

@@ -15,6 +15,7 @@ from workbench.evaluation.drift import AXES, drift, to_lab
 from workbench.evaluation.likeness import Likeness
 from workbench.evaluation.report import stage_seconds
 from workbench.evaluation.results import DriftRow, Pair
+from workbench.evaluation.statistics import LEVEL, hotelling
 from workbench.recipe import Recipe
 from workbench.records import history
 from workbench.records.events import Progress, Validated
@@ -51,12 +52,16 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {
     ),
 }
 READY = ("noises", "optimizers")
-# Everyday pictures, for the drift of colours: from two or three pairs no interval means anything.
+# Everyday pictures, for the drift of colours: fewer than eight prompts say too little.
 PLAIN_PROMPTS = (
     "{class}, blue body, round body, two eyes, smile, hills, rose background",
     "{class}, red body, star body, crown, sunset, navy background",
     "{class}, green body, square body, antennae, two eyes, frown, dots, sand background",
     "{class}, teal body, wide body, bunny ears, two eyes, smile, checkered floor, sky background",
+    "{class}, yellow body, tall body, horns, one eye, open mouth, mint background",
+    "{class}, orange body, triangle body, cat ears, two eyes, teeth, hills, peach background",
+    "{class}, white body, round body, no ears, three eyes, smile, sunset, navy background",
+    "{class}, purple body, wide body, antennae, one eye, frown, dots, sky background",
 )
 _BASE = "base"  # no variant may be called so: the base's pictures stand beside theirs
 
@@ -107,8 +112,19 @@ class Outcome:
 
     @property
     def moved(self) -> bool:
-        """Whether the mean colour certainly moved, on any axis."""
-        return any(row.moved for row in self.drift if row.name in AXES)
+        """Whether the mean colour moved: one test over the three axes, from enough prompts."""
+        rows = [row for row in self.drift if row.name in AXES]
+        if not rows or any(row.few for row in rows):
+            return False
+        return hotelling(np.array([row.values for row in rows]).T) < LEVEL
+
+    @property
+    def drift_cell(self) -> str:
+        """The drift in a table: a star where it moved, a question mark where prompts are few."""
+        if self.colour_drift is None:
+            return ""
+        few = any(row.few for row in self.drift)
+        return f"{self.colour_drift:.1f}" + ("*" if self.moved else "?" if few else "")
 
 
 def ready(name: str) -> tuple[Recipe, dict[str, tuple[str, ...]]]:
@@ -317,7 +333,7 @@ def cells(outcome: Outcome) -> list[str]:
     return [
         said(outcome.train_gap, "{:+.1%}"),
         said(outcome.held_out_gap, "{:+.1%}"),
-        said(outcome.colour_drift, "{:.1f}*" if outcome.moved else "{:.1f}"),
+        outcome.drift_cell,
         said(low, "{:.0f}"),
         said(high, "{:.0f}"),
         said(outcome.likeness, "{:.3f}"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from workbench.evaluation.copying import copy_limit
 from workbench.evaluation.results import Fault
 from workbench.records.events import (
     Event,
@@ -29,7 +30,6 @@ _SLEEPING = 1e-3  # of its peak: a rate below this trains nothing
 _MOST_LOST = 0.1  # a step that changes a smaller share of the weights is lost in rounding
 _HIDDEN = 0.3  # of the way that the weights have come, missing from their average
 _EXPLODED = 50.0  # times the early median: a gradient that has run away
-_COPY = 0.95  # similarity from which a sample may be a training picture
 
 
 @dataclass(frozen=True)
@@ -294,7 +294,7 @@ def _copying(seen: Seen) -> Fault | None:
         return None
     last = found[-1]
     usual = statistics.quantiles(last.among_training, n=10)[-1]
-    copies = [p for p in last.pictures if p.similarity >= max(_COPY, usual)]
+    copies = [p for p in last.pictures if p.similarity >= copy_limit(last.among_training)]
     if not copies:
         return None
     nearest = max(copies, key=lambda picture: picture.similarity)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
 
+from workbench.evaluation.features import critters
 from workbench.models.source import is_critters
 from workbench.recipe import Recipe
 
@@ -25,15 +25,12 @@ class Likeness:
         Args:
             dataset: of critters; pictures without a trigger do not count where others have one.
         """
-        from workbench.critters import BASE
-        from workbench.critters.architecture import load_clip
-
-        self._clip = load_clip(BASE)
+        self._features = critters()
         subsets = dataset.settings.subsets
         every = range(len(dataset))
         concept = [i for i in every if subsets[dataset.records[i].subset].trigger]
         self.pictures = [dataset.open(dataset.record(i)) for i in concept or every]
-        self._known = self._embedded(self.pictures)
+        self._known = self._features.pictures(self.pictures)
 
     def of(self, pictures: Sequence[Image.Image]) -> float:
         """Compare pictures with all training pictures.
@@ -43,7 +40,7 @@ class Likeness:
         Returns:
             Mean cosine over all pairs, in [-1, 1].
         """
-        return float((self._embedded(pictures) @ self._known.T).mean())
+        return float((self._features.pictures(pictures) @ self._known.T).mean())
 
     def among(self) -> float | None:
         """How alike the training pictures are to each other.
@@ -55,15 +52,6 @@ class Likeness:
         if count < 2:
             return None
         return float(((self._known @ self._known.T).sum() - count) / (count * (count - 1)))
-
-    def _embedded(self, pictures: Sequence[Image.Image]) -> np.ndarray:
-        import torch
-
-        from workbench.critters.contrastive import embed_pictures
-        from workbench.critters.judge import to_pixels
-
-        with torch.no_grad():
-            return embed_pictures(self._clip, to_pixels(pictures).float() / 127.5 - 1).numpy()
 
 
 def likeness_of(recipe: Recipe) -> Likeness | None:

@@ -10,6 +10,7 @@ import functools
 import gzip
 import html
 import io
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from workbench import store
+from workbench.evaluation import tables
 from workbench.evaluation.results import Comparison, DriftRow, Proof, Strip, Verdict
+from workbench.records.judgement import Judgement
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -55,7 +58,10 @@ class Report:
         facts: short names to short values.
         comparison: pictures of base and LoRA.
         progress: strips of the samples made while training.
-        drift: colour drift.
+        drift: colour drift, exploratory.
+        judged: the six answers.
+        intervals: title to figure, of the answers with their intervals.
+        labels: what the two sides of a pair are called.
         figures: title to plotly figure.
         proof: the reload proof.
         timings: stage to seconds.
@@ -71,6 +77,9 @@ class Report:
     comparison: Comparison | None = None
     progress: tuple[Strip, ...] = ()
     drift: tuple[DriftRow, ...] = ()
+    judged: Judgement | None = None
+    intervals: Mapping[str, "Figure"] = field(default_factory=dict)
+    labels: tuple[str, str] = ("base", "LoRA")
     figures: Mapping[str, "Figure"] = field(default_factory=dict)
     proof: Proof | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -102,9 +111,11 @@ def render(report: Report, *, whole: bool = True) -> str:
     """
     from markupsafe import Markup
 
-    figures = dict(enumerate(report.figures.values(), 1)) if whole else {}
+    every = (*report.intervals.values(), *report.figures.values())
+    figures = dict(enumerate(every, 1)) if whole else {}
     drawn = ",".join(f'"{k}":{figure.to_json()}' for k, figure in figures.items())
-    reach = max((abs(x) for row in report.drift for x in (row.low, row.high)), default=1) or 1
+    ends = (abs(x) for row in report.drift for x in (row.low, row.high))
+    reach = max(filter(math.isfinite, ends), default=1) or 1
     return template("report.html.j2").render(
         r=report,
         whole=whole,
@@ -117,7 +128,9 @@ def render(report: Report, *, whole: bool = True) -> str:
         toml=_toml,
         duration=duration,
         file_name=lambda path: PurePath(path).name,
-        place=lambda change: round(50 + 48 * change / reach, 2),
+        place=lambda change: round(50 + 48 * max(-1.0, min(1.0, change / reach)), 2),
+        said=tables.said,
+        asked=tables.asked,
     )
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench import store
-from workbench.evaluation import curves, diagnosis, page
+from workbench.evaluation import curves, diagnosis, page, tables
 from workbench.evaluation.page import Notice, Report, duration
 from workbench.evaluation.results import Comparison, Proof, ProofRow, Strip, Verdict
+from workbench.records import judgement
 from workbench.records.events import (
     Event,
     Finished,
@@ -37,6 +38,7 @@ def write_report(
     comparison: Comparison | None = None,
     proof: Proof | None = None,
     base: str | None = None,
+    judge: str | Path | None = None,
     out: str | Path | None = None,
 ) -> Path:
     """Compare with the base, gather what the run recorded, and write `report.html`.
@@ -47,7 +49,9 @@ def write_report(
         comparison: pictures made before; otherwise they are drawn now.
         proof: the proof made before; otherwise what the run's events say of it.
         base: where the base lies, if not where it was.
-        out: the page; `report.html` in the run folder, or beside the LoRA file.
+        judge: folder of a CLIP, SigLIP or DINOv2 that judges pictures.
+        out: the page, with JSON and CSV of the same name beside it; `report.html` in the run
+            folder, or beside the LoRA file.
     Returns:
         The page.
     Raises:
@@ -57,17 +61,32 @@ def write_report(
     started = time.monotonic()
     place = Path(source) if isinstance(source, str | Path) else source.folder
     if comparison is None:
-        from workbench.evaluation.compare import compare
+        from workbench.evaluation.compare import CompareSettings, compare
 
-        comparison = compare(source, base=base)
+        comparison = compare(source, base=base, settings=CompareSettings(in_model=True))
+    from workbench.evaluation import verdict  # it reads pictures, which `gather` does not need
+
     if place.is_dir():
+        verdict.judge(place, comparison, judge=judge, leak=comparison.leak)
         report = gather(place, comparison=comparison, proof=proof, started=started)
-        return page.write(report, out or place / "report.html")
-    verdict = Verdict("Judge by the pictures: a file alone does not say how it was trained.")
+        return _write(report, Path(out or place / "report.html"))
+    judged = verdict.judge_file(place, comparison, judge=judge)
     report = Report(
-        place.stem, verdict, comparison=comparison, proof=proof, drift=_drift(comparison)
+        place.stem,
+        Verdict(judged.verdict, judged.tone),
+        comparison=comparison,
+        proof=proof,
+        drift=_drift(comparison),
+        judged=judged,
+        intervals=tables.figures(judged),
     )
-    return page.write(report, out or place.with_suffix(".html"))
+    return _write(report, Path(out or place.with_suffix(".html")))
+
+
+def _write(report: Report, path: Path) -> Path:
+    """The page, and what it says as data beside it."""
+    tables.write_beside(path, report.judged, report.drift)
+    return page.write(report, path)
 
 
 def gather(
@@ -93,9 +112,12 @@ def gather(
     if comparison is not None and started is not None:
         timings["comparison"] = time.monotonic() - started
     recipe = folder / "recipe.toml"
+    judged = judgement.load(folder, step=diagnosis.last_measured(events))
     return Report(
         name=folder.resolve().name,
         verdict=diagnosis.diagnose(folder),
+        judged=judged,
+        intervals=tables.figures(judged) if judged else {},
         subtitle=_subtitle(events),
         facts=_facts(events),
         comparison=comparison,

@@ -41,6 +41,7 @@ class Comparison:
         leakage: the same prompts without the trigger: base and LoRA should agree.
         trigger: the concept's word, if there is one.
         seconds: how long drawing took.
+        leak: measured in the model, or why it was not; None where it was not asked for.
     """
 
     pairs: tuple[Pair, ...]
@@ -48,6 +49,7 @@ class Comparison:
     leakage: tuple[Pair, ...] = ()
     trigger: str | None = None
     seconds: float = 0.0
+    leak: "Leak | str | None" = None
 
     def show(self) -> Any:
         """Show the comparison in a notebook; anywhere else it is returned and nothing is shown.
@@ -138,14 +140,18 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class DriftRow:
-    """How one property of the pictures moved against the base, over pairs of the same seed.
+    """How one measure of the pictures moved against the base, over prompts.
 
     Attributes:
-        name: the property, with its unit.
+        name: the measure, with its unit.
         base: its mean over the base's pictures.
-        change: mean of the paired differences.
-        low: lower end of the 95 % interval.
+        change: mean of the prompts' changes.
+        low: lower end of its interval.
         high: upper end.
+        values: the change of each prompt, its seeds averaged; empty where they are not known.
+        seeds: pictures of a prompt, on average.
+        few: prompts that are needed where there are fewer; 0 where there are enough.
+        exploratory: one of many looks, whose 95 % interval leaves out zero by chance now and then.
     """
 
     name: str
@@ -153,11 +159,71 @@ class DriftRow:
     change: float
     low: float
     high: float
+    values: tuple[float, ...] = ()
+    seeds: float = 0.0
+    few: int = 0
+    exploratory: bool = True
 
     @property
     def moved(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval leaves out zero, over enough prompts to say so."""
+        return not self.few and (self.low > 0 or self.high < 0)
+
+    @property
+    def reading(self) -> str:
+        """What the row says, in words."""
+        if self.few:
+            return f"too few to say: {len(self.values)} prompts, {self.few} are needed"
+        return "moved" if self.moved else "no clear change"
+
+
+@dataclass(frozen=True, slots=True)
+class LeakAt:
+    """Reach and leak at one range of the way to noise; see `leak`.
+
+    Attributes:
+        of: "concept" or "ordinary" pictures.
+        low: first thousandth of the range.
+        high: first one beyond it.
+        reach: |d(with trigger)|^2 over the base's squared error.
+        leak: share of d(with trigger) that is there without the trigger.
+        unrelated: share of it that is there under an unrelated prompt.
+    """
+
+    of: str
+    low: int
+    high: int
+    reach: float
+    leak: float
+    unrelated: float
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """How far a concept reaches, and how much of it is there without its trigger; see `leak`.
+
+    Attributes:
+        reach: at pictures of the concept, one value a prompt.
+        concept: leak at pictures of the concept, the trigger taken out of their captions.
+        ordinary: leak at ordinary pictures under their own captions; empty without any.
+        unrelated: share under captions of other pictures, at all of them.
+        places: by picture and place on the way to noise.
+        seconds: how long measuring took.
+    """
+
+    reach: tuple[float, ...]
+    concept: tuple[float, ...]
+    ordinary: tuple[float, ...] = ()
+    unrelated: tuple[float, ...] = ()
+    places: tuple[LeakAt, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Leak of each prompt: the mean over both kinds of pictures where there are both."""
+        if not self.ordinary:
+            return self.concept
+        return tuple((a + b) / 2 for a, b in zip(self.concept, self.ordinary, strict=False))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from workbench import store
 from workbench.models.base import BaseSettings
 from workbench.settings import SettingsError
@@ -205,6 +203,8 @@ def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
 
 def _rounded(file: Path) -> str:
     """Hash of weights in bfloat16."""
+    import torch
+
     digest = hashlib.sha256()
     for _, tensor in sorted(store.load_tensors(file).items()):
         digest.update(tensor.bfloat16().view(torch.int16).numpy().tobytes())

@@ -210,5 +210,6 @@ def weight_change(changes: Mapping[str, float], *, most: int = 24) -> "Figure":
         marker={"color": COLOURS["trained"], "cornerradius": 3},
         hovertemplate="%{x:.3%}<extra></extra>",
     )
+    figure.update_yaxes(type="category")
     figure.update_layout(hovermode="closest", height=max(240, 80 + 18 * len(top)))
     return figure

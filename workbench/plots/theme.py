@@ -62,7 +62,8 @@ def new_figure(*, title: str, x: str, y: str, log_y: bool = False) -> "Figure":
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "xaxis": axis | {"title": {"text": x, "standoff": 8}, "showgrid": False},
-        "yaxis": axis | {"title": {"text": y, "standoff": 8}, "type": "log" if log_y else "linear"},
+        # Without a type it follows the data: names have no place on an axis that is called linear.
+        "yaxis": axis | {"title": {"text": y, "standoff": 8}} | ({"type": "log"} if log_y else {}),
         "margin": {"l": 8, "r": 8, "t": 72, "b": 8},
         "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "xanchor": "left"},
         "hovermode": "x unified",

@@ -117,6 +117,8 @@ class Validated(Recorded):
         timestep_edges: borders of the timestep bins, one more than bins.
         bin_losses: loss in each bin.
         base_bin_losses: the base's loss in each bin.
+        image_losses: loss of each image.
+        base_image_losses: the base's loss of each image.
     """
 
     event: Literal["validated"] = "validated"
@@ -127,6 +129,8 @@ class Validated(Recorded):
     timestep_edges: tuple[float, ...] = ()
     bin_losses: tuple[float, ...] = ()
     base_bin_losses: tuple[float, ...] = ()
+    image_losses: tuple[float, ...] = ()
+    base_image_losses: tuple[float, ...] = ()
 
 
 class Averaged(pydantic.BaseModel):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from workbench.records import events, log
+from workbench.records import events, judgement, log
 from workbench.records.events import Event
 from workbench.records.lock import SILENT_S, Holder, holder
 
@@ -93,7 +93,6 @@ def summary(folder: str | Path) -> Summary:
     seen = log.read_milestones(folder)
     steps = [event for event in seen if isinstance(event, events.Progress)]
     totals = [e.total_steps for e in seen if isinstance(e, events.Started | events.Resumed)]
-    verdicts = [event.verdict for event in seen if isinstance(event, events.Reported)]
     now, cause = _judge(seen, owner)
     return Summary(
         name=folder.resolve().name,
@@ -105,9 +104,17 @@ def summary(folder: str | Path) -> Summary:
         elapsed_s=seen[-1].elapsed_s if seen else 0.0,
         loss=steps[-1].loss if steps else None,
         gap=_gap(seen),
-        verdict=verdicts[-1] if verdicts else None,
+        verdict=_verdict(folder, seen),
         cause=cause,
     )
+
+
+def _verdict(folder: Path, seen: Sequence[Event]) -> str | None:
+    """The newest verdict: a comparison made after the run's own report replaces it."""
+    steps = [event.step for event in seen if isinstance(event, events.Validated)]
+    judged = judgement.load(folder, step=max(steps, default=0))
+    reported = [event.verdict for event in seen if isinstance(event, events.Reported)]
+    return judged.verdict if judged is not None else reported[-1] if reported else None
 
 
 def _judge(seen: Sequence[Event], owner: Holder | None) -> tuple[State, str]:

@@ -16,7 +16,7 @@ from workbench.process import THOUSAND, Process
 from workbench.records.events import Validated
 from workbench.settings import Settings, setting
 
-__all__ = ["Losses", "StableLoss", "ValidationSettings", "paired_interval"]
+__all__ = ["Losses", "StableLoss", "ValidationSettings"]
 
 Split = str
 LossOf = Callable[[int, Tensor, torch.Generator], Tensor]
@@ -53,21 +53,14 @@ class Losses:
         return float(self.values.mean())
 
     @property
+    def images(self) -> tuple[float, ...]:
+        """Mean over bins, of each image: the independent units of an interval."""
+        return tuple(float(x) for x in self.values.mean(axis=1))
+
+    @property
     def bins(self) -> tuple[float, ...]:
         """Mean over images, in each bin."""
         return tuple(float(x) for x in self.values.mean(axis=0))
-
-    def gap(self, base: "Losses") -> tuple[float, float, float]:
-        """Compare with the base on the same draws.
-
-        Args:
-            base: the base's losses, the same images and bins.
-        Returns:
-            Relative change (-0.1 is ten percent below the base) and its 95 % interval over images.
-        """
-        change = (self.values - base.values).mean(axis=1)
-        low, high = paired_interval(change)
-        return float(change.mean()) / base.mean, low / base.mean, high / base.mean
 
 
 class StableLoss:
@@ -148,6 +141,8 @@ class StableLoss:
             timestep_edges=self.edges,
             bin_losses=found.bins,
             base_bin_losses=base.bins if base else (),
+            image_losses=found.images,
+            base_image_losses=base.images if base else (),
         )
 
     @torch.no_grad()
@@ -165,26 +160,6 @@ class StableLoss:
         if not losses.isfinite().all():
             raise FloatingPointError(f"the validation loss of image {record} is not finite")
         return losses.view(bins, draws).mean(dim=1).numpy()
-
-
-def paired_interval(
-    differences: np.ndarray, *, level: float = 0.95, resamples: int = 2000
-) -> tuple[float, float]:
-    """Say how sure a mean of paired differences is, by the bootstrap.
-
-    Args:
-        differences: (N,), one a pair.
-        level: probability that the interval shall cover, in (0, 1).
-        resamples: how often the pairs are drawn again; the draws are fixed.
-    Returns:
-        Low and high end; both the difference itself when there is one pair.
-    Source: Efron 1979, percentile bootstrap.
-    """
-    values = np.asarray(differences, dtype=np.float64)
-    picks = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
-    tail = (1 - level) / 2
-    low, high = np.quantile(values[picks].mean(axis=1), [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def _spread(records: Sequence[int], count: int) -> tuple[int, ...]:

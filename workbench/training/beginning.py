@@ -23,7 +23,7 @@ def begin(run: RunState) -> Iterator[Event]:
     Raises:
         Interrupted: the run was asked to end before its first step.
     """
-    trainer = run.trainer
+    trainer, early = run.trainer, must_leave(run)
     if run.resuming:  # killed before its first checkpoint
         if trainer.rank == 0:
             store.write_text(run.folder / "recipe.toml", run.recipe.to_toml())
@@ -48,7 +48,7 @@ def begin(run: RunState) -> Iterator[Event]:
         with giving_way(run), evaluating(trainer.family), trainer.untrained():
             trainer.stable_loss.measure_base(trainer.stable_losses)
     yield from moments.draw_samples(run, base=True)
-    if must_leave(run):  # asked while it sampled
+    if must_leave(run) and not early:  # asked while it measured or sampled
         raise Interrupted
 
 

@@ -1,13 +1,13 @@
 """The loop of a run: prepare, begin or go on, step until an end comes, end."""
 
-import time
 from collections.abc import Iterator
 
 from workbench import store
 from workbench.data.loader import Step
 from workbench.records.events import Event, Finished, Preparing
 from workbench.records.sampling import Interrupted
-from workbench.training import moments
+from workbench.training import leaving, moments
+from workbench.training.awake import awake_s
 from workbench.training.beginning import begin, go_on
 from workbench.training.movement import Movement
 from workbench.training.requests import in_a_hurry
@@ -29,6 +29,7 @@ def events(run: RunState) -> Iterator[Event]:
     try:
         yield from begin(run) if run.loaded is None else go_on(run, run.loaded)
     except Interrupted:
+        yield from leaving.who_asked(run)
         yield Finished(step=0, reason=run.asked or "stopped")
         return
     for module in trainer.adapter.modules.values():
@@ -51,14 +52,15 @@ def events(run: RunState) -> Iterator[Event]:
 
 def _take(run: RunState, steps: Iterator[Step]) -> tuple[Step, StepResult]:
     """Take one step; while weights change nothing may be saved."""
-    before, run.between_steps = time.monotonic(), False
+    before, run.between_steps = awake_s(), False
     if run.movement is not None and moments.measures_next(run):
         run.movement.watch()
     step = next(steps)
     result = train_step(run.trainer, step)
     run.step += 1
     run.between_steps = True
-    run.seconds += time.monotonic() - before
+    run.step_s = awake_s() - before
+    run.seconds += run.step_s
     return step, result
 
 
@@ -113,4 +115,5 @@ def end(run: RunState, reason: EndReason) -> Iterator[Event]:
         yield from moments.draw_samples(run)
     run.trainer.accelerator.wait_for_everyone()
     run.trainer.accelerator.end_training()
+    yield from leaving.who_asked(run)
     yield Finished(step=run.step, reason=reason)

@@ -23,13 +23,9 @@ from workbench.records.events import (
     Saved,
     Warned,
 )
-from workbench.records.sampling import (
-    Interrupted,
-    evaluating,
-    sample,
-    save_pictures,
-)
+from workbench.records.sampling import Interrupted, evaluating, sample, save_pictures
 from workbench.training import saving
+from workbench.training.leaving import leaving
 from workbench.training.requests import agreed, any_process, ending, giving_way, pending
 from workbench.training.room import with_room
 from workbench.training.state import RunState
@@ -202,6 +198,7 @@ def save_checkpoint(run: RunState) -> Iterator[Event]:
         if path is not None:
             size, place = _size(path), run.inside(path)
             yield Saved(step=run.step, path=place, num_bytes=size, seconds=seconds)
+            yield from leaving(run, seconds)
     run.saved_step = run.step
     trainer.accelerator.wait_for_everyone()
 

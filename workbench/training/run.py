@@ -16,7 +16,7 @@ from workbench.records.events import Event, Failed, Finished, Resumed, Saved, St
 from workbench.records.lock import RunLock
 from workbench.records.log import EventLog, read_milestones
 from workbench.settings import SettingsError
-from workbench.training import loop, saving
+from workbench.training import leaving, loop, saving
 from workbench.training.state import RunState, StopReason
 from workbench.training.step import NotFinite
 from workbench.training.trainer import Trainer, processes
@@ -89,12 +89,14 @@ class Run:
         """Where the finished run's LoRA file lies; of a full fine-tune, the folder of its parts."""
         return self.state.final_lora
 
-    def stop(self, reason: StopReason = "stopped") -> None:
+    def stop(self, reason: StopReason = "stopped", *, because: str = "") -> None:
         """End after the current step with everything saved; safe to call from a signal handler.
 
         Args:
             reason: "stopped" by the user, who also gets a LoRA file, or "terminated" in a hurry.
+            because: who asks, in a sentence that the events keep.
         """
+        self.state.because = because or self.state.because
         self.state.asked = reason
 
     def prompts(self) -> tuple[str, ...]:
@@ -218,6 +220,8 @@ class Run:
         if now.between_steps and now.step > 0:
             path = saving.save_checkpoint(now.assembled, now.folder, now.step, seconds=now.seconds)
             self._log.append(Saved(step=self.step, path=self.inside(path)))
+        for event in leaving.who_asked(now):
+            self._log.append(event)
         self._log.append(Finished(step=self.step, reason="left"))
 
     def _failure(self, error: Exception) -> Failed:

@@ -31,10 +31,13 @@ class RunState:
         seconds: training time so far, over all resumes.
         loaded: the checkpoint that the run goes on from.
         asked: why the run should end after this step; None while nobody asks.
+        because: who asked, in a sentence for the events; "" where the reason says it all.
         was_complete: the run had come to its end before it was resumed.
         between_steps: no weight is being changed, so what is saved now is whole.
         saved_step: of the newest checkpoint that this process wrote or read; -1 without one.
         num_still: steps in a row that changed nothing.
+        step_s: training time of the latest step.
+        slow_to_leave: it was said that leaving takes longer than the machine gives.
         movement: how far the weights have come; None in all processes but the first.
     """
 
@@ -53,10 +56,12 @@ class RunState:
         self.step, self.seconds = 0, 0.0
         self.loaded: checkpoint.Loaded | None = None
         self.asked: StopReason | None = None
+        self.because = ""
         self.was_complete = resuming and history.state(folder) == "finished"
         self.between_steps = True
         self.saved_step = -1
         self.num_still = 0
+        self.step_s, self.slow_to_leave = 0.0, False
         self.movement: Movement | None = None
         self.rate = Rate()
         self.assembled: Trainer | None = None

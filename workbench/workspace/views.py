@@ -11,7 +11,7 @@ from typing import TypeVar
 from workbench import store
 from workbench.evaluation import curves, diagnosis
 from workbench.evaluation.results import Verdict
-from workbench.records import log
+from workbench.records import judgement, log
 from workbench.records.events import (
     Event,
     Failed,
@@ -22,6 +22,7 @@ from workbench.records.events import (
     Progress,
     Validated,
 )
+from workbench.records.judgement import Judgement
 from workbench.records.timesteps import STEPS
 
 MAX_POINTS = 300  # of a curve, at least; a page has hardly more pixels for it
@@ -57,7 +58,7 @@ class View:
     latest: dict[type, Event] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _drawn: dict[str, tuple[int, str]] = field(default_factory=dict)
-    _judged: tuple[int, Verdict] | None = None
+    _judged: tuple[int, Judgement | None, Verdict] | None = None
 
     def refresh(self) -> int:
         """Read what was recorded since the last time.
@@ -116,9 +117,11 @@ class View:
             The verdict.
         """
         seq = max((e.seq for kind, e in self.latest.items() if kind in _TELLING), default=0)
-        if self._judged is None or self._judged[0] != seq:
-            self._judged = (seq, diagnosis.verdict(self.events, recipe=_plain(self.folder)))
-        return self._judged[1]
+        judged = judgement.load(self.folder)
+        if self._judged is None or self._judged[:2] != (seq, judged):
+            found = diagnosis.verdict(self.events, recipe=_plain(self.folder), judged=judged)
+            self._judged = (seq, judged, found)
+        return self._judged[2]
 
 
 def view(folder: Path) -> View:
