@@ -1,6 +1,7 @@
 """Lessons as pages: what was executed, with pictures beside it and links that lead somewhere."""
 
 import re
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import nbformat
@@ -11,6 +12,7 @@ from notebooks import reading
 from workbench import notebook as nb
 from workbench.notebook import pages
 from workbench.plots.curves import lines
+from workbench.plots.inline import curve_svg
 from workbench.plots.still import figure_svg
 
 WRITTEN = sorted((reading.ROOT / "docs" / "lessons").glob("*.md"))
@@ -34,6 +36,10 @@ def page(tmp_path: Path) -> str:
         _cell("# First cell: installs\nimport os", **{"text/plain": "/home/me"}),
         _cell("# Pictures\nx = 1", **{"text/html": rows.markup, "text/plain": rows.text}),
         _cell("# Curve\ny = 1", **{"image/svg+xml": figure_svg(figure)}),
+        _cell(
+            "# Run\nr = 1",
+            **{"text/html": f"<div>{curve_svg([1, 2], [0.5, 0.4], label='loss')}</div>"},
+        ),
         _cell("# Numbers\nz = 1", **{"text/html": nb.table({"a": {"b": 0.5}}).markup}),
         _cell("# Your record\nlesson.end()", **{"text/plain": "/home/me/learner.json"}),
     ]
@@ -42,10 +48,18 @@ def page(tmp_path: Path) -> str:
 
 def test_pictures_lie_beside_the_page_once_each(page: str, tmp_path: Path):
     sources = _SOURCE.findall(page)
-    assert sources == ["images/00-01.webp", "images/00-01.webp", "images/00-02.svg"]
+    names = ["00-01.webp", "00-01.webp", "00-02.svg", "00-03.svg"]
+    assert sources == [f"images/{name}" for name in names]
     with Image.open(tmp_path / sources[0]) as image:
         assert image.format == "WEBP" and image.size == (64, 64)
-    assert (tmp_path / sources[2]).read_text().startswith("<svg ")
+    for drawing in sources[2:]:
+        root = ET.fromstring((tmp_path / drawing).read_text())
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_rows_keep_their_names(page: str):
+    assert "<p><b>base</b></p>" in page and "<p><b>trained</b></p>" in page
+    assert "margin" not in page
 
 
 def test_nothing_of_the_machine_or_of_styles_is_left(page: str):

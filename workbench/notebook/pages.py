@@ -19,8 +19,10 @@ from workbench import store
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "lessons"
 _QUALITY = 80
+_PAGE_PX = 860  # a row of pictures is no wider than GitHub's column of text
 _FIGURE = re.compile(r'<figure[^>]*max-width:(\d+)px[^>]*><img src="([^"]+)"[^>]*>(.*?)</figure>')
 _ROW = re.compile(r'<div style="display:grid[^"]*">(.*?)</div>', re.DOTALL)
+_HEADING = re.compile(r'<div style="font-weight:600[^"]*">(.*?)</div>')
 _STYLE = re.compile(r' (?:style|viewBox|class)="[^"]*"')
 _SVG = re.compile(r"<svg\b.*?</svg>", re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
@@ -81,18 +83,29 @@ class Page:
 
     def _markup(self, markup: str) -> str:
         """HTML without styles, which GitHub takes away: rows of pictures become tables."""
-        markup = _SVG.sub(lambda found: self._image(found[0].encode(), "svg", "curve", 560), markup)
+        markup = _SVG.sub(self._curve, markup)
         markup = _ROW.sub(lambda row: f"<table><tr>{self._cells(row[1])}</tr></table>", markup)
-        markup = markup.replace('<div style="font-weight:600', '<div style="b">**')
-        return _STYLE.sub("", markup).replace("<div>**", "<div>").replace("\n", " ")
+        markup = _HEADING.sub(r"<p><b>\1</b></p>", markup)
+        return _STYLE.sub("", markup).replace("\n", " ")
+
+    def _curve(self, found: re.Match[str]) -> str:
+        """A drawing inside a page needs no namespace, a file of its own does."""
+        drawing = found[0]
+        if "xmlns=" not in drawing:
+            drawing = drawing.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
+        return self._image(drawing.encode(), "svg", "curve", 560)
 
     def _cells(self, row: str) -> str:
         cells = []
-        for width, source, caption in _FIGURE.findall(row):
+        figures = _FIGURE.findall(row)
+        most_px = _PAGE_PX // max(len(figures), 1) - 14
+        for width, source, caption in figures:
             raw = base64.b64decode(source.partition("base64,")[2])
             with store.open_image(io.BytesIO(raw)) as image:
                 small = io.BytesIO()
-                shown_px = round(min(1.0, 1.5 * image.width / image.height) * int(width))
+                shown_px = round(
+                    min(1.0, 1.5 * image.width / image.height) * min(int(width), most_px)
+                )
                 image.convert("RGB").save(small, "WEBP", quality=_QUALITY)
             label = re.sub(r"<[^>]+>", "", caption)
             shown = self._image(small.getvalue(), "webp", label, shown_px)
@@ -134,7 +147,7 @@ def execute(number: str, folder: Path) -> Any:
         number: of the lesson.
         folder: to run in; runs that lie there are not done again.
     Returns:
-        The executed notebook.
+        The executed notebook; it also lies in the folder, named by its number.
     """
     import os
 
@@ -148,6 +161,7 @@ def execute(number: str, folder: Path) -> Any:
     os.environ["WORKBENCH_WIDGETS"] = "0"
     where = {"metadata": {"path": str(folder)}}
     nbclient.NotebookClient(book, timeout=7200, kernel_name="python3", resources=where).execute()
+    nbformat.write(book, folder / f"{number}.ipynb")
     return book
 
 
