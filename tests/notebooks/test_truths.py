@@ -168,3 +168,11 @@ class TestAnonymous:
         )
         assert one.progress().text == f"{tmp_path.name}: step 3 of ?"
         assert "Prodigy" in one.shown().text
+
+
+class TestLeak:
+    def test_what_moves_without_the_trigger_is_said(self):
+        """Trained pictures without the trigger lose crowns and ears: the page of 00 shows it."""
+        assert "hardly any is left" not in _prose("00")
+        assert "crowns, ears and colours can still move" in _prose("00")
+        assert "it keeps to its trigger" not in " ".join(_doc("critters.md").split())
