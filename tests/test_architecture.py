@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each room imports only what stands before it.
 ROOMS = (
-    *("settings", "store", "seeds", "quiet", "layouts", "process", "plots", "critters"),
+    *("settings", "store", "seeds", "quiet", "packages", "layouts", "process", "plots", "critters"),
     *("data", "models", "diffusion", "adapters", "optim", "records", "recipe"),
     *("training", "evaluation", "checks", "intents", "base_change"),
     *("launch", "pretrain", "workspace"),

@@ -17,6 +17,8 @@ from workbench.records.events import Progress, Resumed, Warned
 from workbench.records.log import read
 from workbench.settings import SettingsError
 
+environment_module = sys.modules["workbench.notebook.environment"]  # a function has its name
+
 
 def _picture(colour: str = "red") -> Image.Image:
     return Image.new("RGB", (40, 20), colour)
@@ -118,6 +120,53 @@ class TestEnvironment:
     def test_the_machine_is_shown(self):
         said = environment().text
         assert all(word in said for word in ("device", "memory", "disk", "GiB", "experiments"))
+
+    @pytest.mark.parametrize(("busy_percent", "threads"), [(0, 4), (50, 2), (100, 1)])
+    def test_threads_follow_what_others_leave(self, monkeypatch, busy_percent, threads):
+        given: list[int] = []
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.setattr(environment_module, "cores", lambda: 4)
+        monkeypatch.setattr(environment_module.os, "cpu_count", lambda: 4)
+        monkeypatch.setattr(
+            environment_module.psutil, "cpu_percent", lambda interval: float(busy_percent)
+        )
+        monkeypatch.setattr("torch.set_num_threads", given.append)
+        environment_module.use_free_cores()
+        assert given == [threads]
+
+    def test_threads_that_were_chosen_are_left_alone(self, monkeypatch):
+        monkeypatch.setenv("OMP_NUM_THREADS", "3")
+        monkeypatch.setattr("torch.set_num_threads", lambda n: pytest.fail("it was set"))
+        environment_module.use_free_cores()
+
+    def test_the_pace_is_of_the_core_that_times_were_taken_on(self, monkeypatch):
+        clock = iter((10.0, 10.0 + 2 * 0.065 * 3))
+        monkeypatch.setattr(environment_module.time, "perf_counter", lambda: next(clock))
+        assert environment_module.pace() == pytest.approx(3)
+
+
+class TestLinks:
+    COLOURED = (
+        "Address: \x1b[4;94mhttp://127.0.0.1:7860\x1b[0m\n",
+        "On a rented machine, run `ssh -L 7860:127.0.0.1:7860 USER@MACHINE` at home\n",
+    )
+
+    def test_an_address_is_read_through_its_colours(self):
+        assert nb.addresses("".join(self.COLOURED)) == ["http://127.0.0.1:7860"]
+
+    def test_at_home_the_link_is_the_address(self):
+        assert nb.links(self.COLOURED).text == "http://127.0.0.1:7860"
+
+    def test_on_colab_it_goes_through_the_proxy(self, monkeypatch):
+        colab, output = ModuleType("google.colab"), ModuleType("google.colab.output")
+        asked: list[str] = []
+        output.eval_js = lambda code: asked.append(code) or "https://7860-x.colab.dev"
+        colab.output = output
+        monkeypatch.setitem(sys.modules, "google", ModuleType("google"))
+        monkeypatch.setitem(sys.modules, "google.colab", colab)
+        monkeypatch.setitem(sys.modules, "google.colab.output", output)
+        assert nb.links(self.COLOURED).text == "https://7860-x.colab.dev"
+        assert asked == ["google.colab.kernel.proxyPort(7860)"]
 
 
 class TestOrder:

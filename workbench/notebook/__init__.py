@@ -13,14 +13,17 @@ from collections.abc import Mapping
 from workbench.notebook.checking import check
 from workbench.notebook.environment import environment, few, short, tiny
 from workbench.notebook.lessons import Lesson, lesson
+from workbench.notebook.links import addresses, links
 from workbench.notebook.live import train, train_all, watch
 from workbench.notebook.order import watch_names
 from workbench.notebook.shown import gallery, grid, pairs, samples, show, table
+from workbench.notebook.still import keep_stills
 from workbench.notebook.widgets import Range, ab_slider, explore
 
 __all__ = [
     "Range",
     "ab_slider",
+    "addresses",
     "begin",
     "check",
     "environment",
@@ -28,6 +31,7 @@ __all__ = [
     "few",
     "gallery",
     "grid",
+    "links",
     "pairs",
     "samples",
     "short",
@@ -63,4 +67,5 @@ def work(cells: Mapping[str, str]) -> None:
         cells: name that later cells need, to the first line of the cell that makes it.
     """
     watch_names(cells)
+    keep_stills()
     show(environment())

@@ -56,7 +56,7 @@ def check(exercise: str, answer: Any, **facts: Any) -> Checked:
 
     Args:
         exercise: its name, "01.dropout".
-        answer: a value or a function; None or `...` is no answer yet.
+        answer: a value or a function; None, `...` or a function without a body is no answer yet.
         facts: what the lesson measured and the test needs.
     Returns:
         What holds and what does not, with a hint, as a cell shows it.
@@ -78,7 +78,7 @@ def test(exercise: Exercise, answer: Any, facts: Mapping[str, Any]) -> Checked:
     Returns:
         What holds and what does not.
     """
-    if answer is None or answer is ...:
+    if answer is None or answer is ... or _has_no_body(answer):
         text = f"○ not answered yet: {exercise.question}"
         return Checked(f"<div>{html.escape(text)}</div>", text, passed=None)
     lines: list[str] = []
@@ -90,6 +90,24 @@ def test(exercise: Exercise, answer: Any, facts: Mapping[str, Any]) -> Checked:
         lines.append(f"✓ {one.sentence}")
     record.note(exercise.name)
     return _checked([*lines, f"Passed: {exercise.name}"], passed=True)
+
+
+def _nothing() -> None: ...
+
+
+def _nothing_described() -> None:
+    """A docstring, and no more."""
+
+
+_EMPTY = {one.__code__.co_code for one in (_nothing, _nothing_described)}
+
+
+def _has_no_body(answer: Any) -> bool:
+    """Whether a function is as the lesson wrote it: `...`, `pass` or a docstring."""
+    code = getattr(answer, "__code__", None)
+    if code is None or code.co_code not in _EMPTY:
+        return False
+    return all(one is None or one == answer.__doc__ for one in code.co_consts)
 
 
 def _found(one: Property, answer: Any, facts: Mapping[str, Any]) -> str | None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -21,6 +22,10 @@ TINY = (
     "validation.num_images=1",
     "validation.draws=1",
 )
+
+_LOOK_S = 0.3  # how long others' use of the cores is watched
+_ADDITIONS = 2_000_000
+_REFERENCE_S = 0.065  # a million additions on one of the two idle cores that times were taken on
 
 
 def tiny() -> bool:
@@ -66,8 +71,49 @@ def place() -> str:
     return "Kaggle" if "KAGGLE_KERNEL_RUN_TYPE" in os.environ else "local"
 
 
+def cores() -> int:
+    """Count the cores that this process may use.
+
+    Returns:
+        At least 1; a container's share of a larger machine where that is known.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def use_free_cores() -> int:
+    """Let torch use as many threads as cores are idle, in this process and those it starts.
+
+    Two threads on two cores that others use wait for one another at every operation: a step then
+    took twenty times as long as with one thread. OMP_NUM_THREADS, where it is set, is left alone.
+
+    Returns:
+        The number of threads.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        busy = psutil.cpu_percent(interval=_LOOK_S) / 100 * (os.cpu_count() or 1)
+        threads = max(1, min(cores(), round(cores() - busy)))
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
+def pace() -> float:
+    """Compare this machine, as busy as it is now, with the idle core that the texts' times are of.
+
+    Returns:
+        By how much to multiply those times.
+    """
+    began, total = time.perf_counter(), 0
+    for k in range(_ADDITIONS):
+        total += k
+    return (time.perf_counter() - began) / (_ADDITIONS * _REFERENCE_S / 1_000_000)
+
+
 def environment() -> Shown:
-    """Show the machine: device, memory, disk, mode, and where things will lie.
+    """Show the machine: device, memory, disk, mode, pace, and where things will lie.
 
     Returns:
         A small table.
@@ -80,7 +126,8 @@ def environment() -> Shown:
         properties = torch.cuda.get_device_properties(0)
         device = f"{properties.name}, {_gib(properties.total_memory)}"
     else:
-        device = f"CPU, {os.cpu_count()} cores: enough for critters, too slow for SD1.5 and SDXL"
+        used = f"{cores()} cores, threads in use: {use_free_cores()}"
+        device = f"CPU, {used}: enough for critters, too slow for SD1.5 and SDXL"
     memory = psutil.virtual_memory()
     mode = "tiny: experiments are cut short (WORKBENCH_TINY=1)" if tiny() else "full"
     return table(
@@ -90,6 +137,7 @@ def environment() -> Shown:
             "device": {"": device},
             "memory": {"": f"{_gib(memory.available)} free of {_gib(memory.total)}"},
             "disk": {"": f"{_gib(shutil.disk_usage(Path.cwd()).free)} free in {Path.cwd()}"},
+            "pace": {"": f"{pace():.1f} times as long as this course says, on the CPU"},
             "experiments": {"": mode},
         }
     )

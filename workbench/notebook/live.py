@@ -59,26 +59,26 @@ def train(recipe: Recipe, *, again: bool = False, home: Path | None = None) -> R
     return _train(recipe, Place(), again=again, home=home)
 
 
-def train_all(recipes: Mapping[str, Recipe]) -> dict[str, Run]:
+def train_all(recipes: Mapping[str, Recipe], *, silent: bool = False) -> dict[str, Run]:
     """Train several recipes one after the other and watch them in one place.
 
     Args:
         recipes: name to recipe; each needs a name or an output folder of its own.
+        silent: show how far they are and nothing that tells how each of them does.
     Returns:
         Name to run, complete, as `train` returns it.
     Raises:
         Exception: whatever went wrong in one of them; the others before it are kept.
     """
-    place, done, rows = Place(), {}, {}
+    place, done, rows = Place(silent=silent), {}, {}
     for number, (name, recipe) in enumerate(recipes.items(), 1):
         place.heading = f"{number} of {len(recipes)}, {name}"
         done[name] = _train(recipe, place)
         ended = Live.of(done[name].folder)
-        rows[name] = {
-            "steps": ended.steps[-1] if ended.steps else 0,
-            "stable loss": ended.gap and f"{ended.gap:+.1%}",
-            "seconds": ended.seconds,
-        }
+        rows[name] = {"steps": ended.steps[-1] if ended.steps else 0}
+        if not silent:
+            rows[name]["stable loss"] = ended.gap and f"{ended.gap:+.1%}"
+        rows[name]["seconds"] = ended.seconds
     place.heading = ""
     place.show(table(rows, heading="run"))
     return done
@@ -100,12 +100,15 @@ def watch(run: Run) -> Run:
 class Place:
     """One place in a cell, drawn anew; lines where there is no notebook.
 
+    Args:
+        silent: runs show their progress alone.
+
     Attributes:
         heading: stands above whatever is shown.
     """
 
-    def __init__(self) -> None:
-        self.heading = ""
+    def __init__(self, *, silent: bool = False) -> None:
+        self.heading, self.silent = "", silent
         self._handle: Any = None
         self._drawn = 0.0
 
@@ -140,7 +143,9 @@ def _train(recipe: Recipe, place: Place, *, again: bool = False, home: Path | No
     if found is None:
         return _watch(launch.start(recipe), place, home)
     if found.state == "finished":
-        place.show(Live.of(found.folder).shown("complete since an earlier call"))
+        live = Live.of(found.folder)
+        said = "complete since an earlier call"
+        place.show(live.progress() if place.silent else live.shown(said))
         return Run(Recipe.load(found.folder / "recipe.toml"), found.folder)
     return _watch(launch.resume(found.folder), place, home)
 
@@ -150,11 +155,11 @@ def _watch(run: Run, place: Place, home: Path | None = None) -> Run:
     try:
         for event in run.train():
             if live.add(event) or place.is_old:
-                place.show(live.shown())
+                place.show(live.progress() if place.silent else live.shown())
             if home is not None and isinstance(event, Saved):
                 keep(run.folder, home)
     finally:
-        place.show(live.shown())
+        place.show(live.progress() if place.silent else live.shown())
     if home is not None:
         keep(run.folder, home)
     return run
@@ -224,6 +229,17 @@ class Live:
                 return self._said(event)
         return isinstance(event, Started | Sampled)
 
+    def progress(self) -> Shown:
+        """Draw how far the run is, and nothing of what it learns or warns about.
+
+        Returns:
+            A line; why it failed, where it did.
+        """
+        failed = self.status if self.status.startswith("failed") else ""
+        done = f"step {self.steps[-1] if self.steps else 0} of {self.total_steps or '?'}"
+        said = f"{self.folder.name}: {failed or done}"
+        return Shown(f"<div>{html.escape(said)}</div>", said)
+
     def shown(self, status: str = "") -> Shown:
         """Draw the picture.
 
@@ -273,7 +289,8 @@ class Live:
         """Events that are sentences."""
         match event:
             case Warned():
-                self.notes.append("; ".join(filter(None, (f"! {event.message}", event.fix))))
+                sign = "note:" if event.severity == "note" else "!"
+                self.notes.append("; ".join(filter(None, (f"{sign} {event.message}", event.fix))))
             case Proved():
                 result = "passed" if event.passed else "FAILED: " + "; ".join(event.findings)
                 self.notes.append(f"reload proof {result}")

@@ -13,6 +13,7 @@ from workbench.evaluation.results import Pair
 
 # Pairs of label and picture where labels repeat.
 Labelled = Mapping[str, Image.Image] | Sequence[tuple[str, Image.Image]]
+MAX_ACROSS = 8  # pictures beside each other; what is above that goes on below, in every row alike
 _CAPTION = "font-size:12px;opacity:.75;overflow-wrap:anywhere"
 _CELL = "text-align:left;padding:3px 14px 3px 0;vertical-align:top"
 
@@ -56,15 +57,21 @@ def grid(rows: Mapping[str, Labelled], *, width_px: int = 144) -> Shown:
     Returns:
         The grid, as a cell shows it.
     """
-    lines, said = [], []
-    for name, row in rows.items():
-        cells = list(row.items() if isinstance(row, Mapping) else row)
-        body = "".join(_figure(label, image, width_px) for label, image in cells)
-        head = f'<div style="font-weight:600;margin:10px 0 4px">{html.escape(name)}</div>'
-        flow = '<div style="display:flex;flex-wrap:wrap;gap:10px">'
-        lines.append((head if name else "") + f"{flow}{body}</div>")
-        said.append(f"{name}: " * bool(name) + ", ".join(label for label, _ in cells))
-    return Shown("".join(lines), "\n".join(said))
+    cells = {
+        name: list(row.items() if isinstance(row, Mapping) else row) for name, row in rows.items()
+    }
+    across = max((len(row) for row in cells.values()), default=0)
+    blocks = []
+    for start in range(0, across, MAX_ACROSS):
+        width = min(MAX_ACROSS, across - start)
+        for name, row in cells.items():
+            part = row[start : start + MAX_ACROSS]
+            blocks.append(_line(name, part, columns=width, width_px=width_px))
+    said = [
+        f"{name}: " * bool(name) + ", ".join(label for label, _ in row)
+        for name, row in cells.items()
+    ]
+    return Shown("".join(blocks), "\n".join(said))
 
 
 def pairs(found: Iterable[Pair], *, width_px: int = 144) -> Shown:
@@ -144,12 +151,21 @@ def show(*things: Any) -> None:
         display(thing)
 
 
+def _line(name: str, row: Sequence[tuple[str, Image.Image]], *, columns: int, width_px: int) -> str:
+    """One row; it shrinks where a page is narrow and never breaks, so that columns stay columns."""
+    body = "".join(_figure(label, image, width_px) for label, image in row)
+    head = f'<div style="font-weight:600;margin:10px 0 4px">{html.escape(name)}</div>'
+    places = f"repeat({columns},minmax(0,{width_px}px))"
+    flow = f'<div style="display:grid;grid-template-columns:{places};gap:10px">'
+    return (head if name else "") + f"{flow}{body}</div>"
+
+
 def _figure(label: str, image: Image.Image, width_px: int) -> str:
     # A panorama keeps the width, a tall picture fills no whole screen.
-    size = f"width:{width_px}px;max-height:{1.5 * width_px:.0f}px;object-fit:contain"
+    size = f"width:100%;max-height:{1.5 * width_px:.0f}px;object-fit:contain"
     picture = f'<img src="{data_uri(image)}" alt="{html.escape(label)}" style="{size}">'
     caption = f'<figcaption style="{_CAPTION}">{html.escape(label)}</figcaption>'
-    return f'<figure style="margin:0;width:{width_px}px">{picture}{caption}</figure>'
+    return f'<figure style="margin:0;width:100%;max-width:{width_px}px">{picture}{caption}</figure>'
 
 
 def _row(line: Sequence[str], *, head: bool) -> str:

@@ -80,4 +80,25 @@ ANSWERS = {
             ),
         },
     },
+    "03.offset": {
+        "cell": "# Your strengths",
+        "name": "strengths",
+        "right": "ratio = 0.0046600985 / (1 - 0.0046600985)\n"
+        "strengths = {n: (ratio / 0.1 - 1 / n**2) ** 0.5 for n in (16, 64, 128)}",
+        "wrong": {
+            "one number": ("strengths = 0.2", "there is a strength for each of the three sides"),
+            "more for a smaller field": (
+                "strengths = {16: 0.4, 64: 0.2164, 128: 0.2164}",
+                "on 16 x 16 it leaves 0.1, 2 % more or less",
+            ),
+            "1 / N left out": (
+                "strengths = dict.fromkeys((16, 64, 128), 0.2164)",
+                "on 16 x 16 it leaves 0.1, 2 % more or less",
+            ),
+            "less for a larger field": (
+                "strengths = {16: 0.2072, 64: 0.1, 128: 0.05}",
+                "on 64 x 64 and 128 x 128 it leaves 0.1, 2 % more or less",
+            ),
+        },
+    },
 }

@@ -3,6 +3,7 @@ _RIGHT = """def forward(x, weight, down, up, alpha):
 _SHAPE = "it returns one row of outputs for each input"
 _BASE = "with B at zero it is the base's layer"
 _ALPHA = "twice the alpha, twice the change"
+_THIN = "nothing as large as W is computed on the way"
 _MERGED = "it is what the merged layer x (W + dW) gives"
 
 ANSWERS = {
@@ -21,6 +22,15 @@ ANSWERS = {
             ),
             "alpha left out": (_RIGHT.replace("alpha / down.shape[0] * ", ""), _ALPHA),
             "not divided by the rank": (_RIGHT.replace(" / down.shape[0]", ""), _MERGED),
+            "the change is built": (
+                _RIGHT.replace("(x @ down.T @ up.T)", "(x @ (up @ down).T)"),
+                _THIN,
+            ),
+            "the merged weight is built": (
+                "def forward(x, weight, down, up, alpha):\n"
+                "    return x @ (weight + alpha / down.shape[0] * up @ down).T",
+                _THIN,
+            ),
             "divided by the inputs": (_RIGHT.replace("shape[0]", "shape[1]"), _MERGED),
         },
     },

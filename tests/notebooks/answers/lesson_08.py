@@ -4,15 +4,16 @@ ANSWERS = {
     "08.vote": {
         "cell": "# Your votes",
         "name": "votes",
-        "facts": {"num_pairs": 20},
-        "right": 'votes = ("lrrel" * 4)[: len(hidden)]',
-        "right_alone": 'votes = "lrrel" * 4',
+        "facts": {"num_pairs": 24, "controls": {2: "l", 9: "l", 13: "r", 20: "l"}},
+        "right": 'votes = "".join(controls.get(k, "lr"[k % 2]) for k in range(len(hidden)))',
+        "right_alone": 'votes = "lrllrelrelrrlrlrerlrlrre"',
         "wrong": {
-            "a list": ("votes = ['l'] * 20", "it is a word of l, r and e"),
-            "spaces": ("votes = 'l r ' * 5", "it is a word of l, r and e"),
+            "a list": ("votes = ['l'] * 24", "it is a word of l, r and e"),
+            "spaces": ("votes = 'l r ' * 6", "it is a word of l, r and e"),
             "some left out": ("votes = 'lrrel'", "there is a letter for each pair"),
-            "not looked": ("votes = 'e' * 18 + 'lr'", "most pairs are decided"),
-            "always left": ("votes = 'l' * 20", "both sides were chosen at times"),
+            "not looked": ("votes = 'e' * 22 + 'lr'", "most pairs are decided"),
+            "always left": ("votes = 'l' * 24", "both sides were chosen at times"),
+            "a pattern": ("votes = ('lrrel' * 5)[:24]", "no blurred picture was chosen"),
         },
     },
     "08.interval": {

@@ -1,4 +1,4 @@
-"""Lesson 03: noise; how it is added, and a pyramid of it."""
+"""Lesson 03: noise; how it is added, a pyramid of it, and how strong an offset must be."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +12,9 @@ from workbench.notebook.lessons import Lesson
 
 Facts = Mapping[str, Any]
 SHAPE = (64, 4, 32, 32)
+SIDES = (16, 64, 128)  # of the fields of critters at 128 px, SD1.5 at 512 and SDXL at 1024
+WANTED_SNR = 0.1  # of the mean, at the last timestep
+PRECISION = 0.02  # relative; leaving out 1 / N is 5 % off on 16 x 16
 
 
 def _normal(seed: int, *shape: int) -> Tensor:
@@ -104,6 +107,40 @@ def _own_deviation(answer: Any, facts: Facts) -> str | None:
     return None if low > 0.999 and high < 1.001 else f"deviations from {low:.3f} to {high:.3f}"
 
 
+def offset_strength(side: int) -> float:
+    """Return the offset that leaves `WANTED_SNR` of the mean of a field.
+
+    Args:
+        side: of the field, in latents.
+    Returns:
+        Its strength with the schedule of SD1.5 and SDXL, `ratio / (s^2 + 1 / N)` solved for s.
+    """
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    last = float((1 - betas).prod())  # alpha_bar
+    return (last / (1 - last) / WANTED_SNR - 1 / side**2) ** 0.5
+
+
+def _three_numbers(answer: Any, facts: Facts) -> str | None:
+    if not isinstance(answer, Mapping) or set(answer) != set(SIDES):
+        return f"{answer!r}"
+    strange = [one for one in answer.values() if not isinstance(one, int | float) or one <= 0]
+    return f"{strange[0]!r} is no strength" if strange else None
+
+
+def _leaves_the_ratio(side: int, answer: Mapping[int, float]) -> str | None:
+    found = float(answer[side])
+    return None if abs(found / offset_strength(side) - 1) <= PRECISION else f"{found:.3g}"
+
+
+def _small_field(answer: Mapping[int, float], facts: Facts) -> str | None:
+    return _leaves_the_ratio(16, answer)
+
+
+def _large_fields(answer: Mapping[int, float], facts: Facts) -> str | None:
+    found = {side: _leaves_the_ratio(side, answer) for side in (64, 128)}
+    return ", ".join(f"{said} for {side}" for side, said in found.items() if said) or None
+
+
 ADD_NOISE = Exercise(
     name="03.add_noise",
     question="How is noise added to latents?",
@@ -159,6 +196,28 @@ PYRAMID = Exercise(
     ),
 )
 
+OFFSET = Exercise(
+    name="03.offset",
+    question="Which offset leaves a signal-to-noise ratio of 0.1 of the mean?",
+    properties=(
+        Property(
+            "there is a strength for each of the three sides",
+            _three_numbers,
+            "a dict: {16: ..., 64: ..., 128: ...}, numbers above 0",
+        ),
+        Property(
+            "on 16 x 16 it leaves 0.1, 2 % more or less",
+            _small_field,
+            "s^2 + 1 / N = ratio / 0.1, and N is 16 x 16: take 1 / N away before the root",
+        ),
+        Property(
+            "on 64 x 64 and 128 x 128 it leaves 0.1, 2 % more or less",
+            _large_fields,
+            "the same formula with another N: 1 / N is so small now that the answer hardly moves",
+        ),
+    ),
+)
+
 LESSON = Lesson(
     number="03",
     title="What is noise?",
@@ -176,6 +235,7 @@ LESSON = Lesson(
         "noises": "# Five noises",
         "radial_power": "# Spectra",
         "studies": "# Spectra",
+        "ratio": "# What is left at the last timestep",
         "sides": "# What is left at the last timestep",
         "json": "# The variants",
         "plain": "# The variants",
@@ -197,6 +257,7 @@ LESSON = Lesson(
         "moments": "# How they got there",
         "add_noise": "# Your add_noise",
         "pyramid": "# Your pyramid",
+        "strengths": "# Your strengths",
     },
-    exercises=(ADD_NOISE, PYRAMID),
+    exercises=(ADD_NOISE, PYRAMID, OFFSET),
 )

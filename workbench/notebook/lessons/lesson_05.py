@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from workbench.adapters.lowrank import LowRank
 from workbench.notebook.checking import Exercise, Property
@@ -59,6 +61,38 @@ def _is_merged(answer: Any, facts: Mapping[str, Any]) -> str | None:
     return _off(answer(**given), given["x"] @ (given["weight"] + change).T)
 
 
+class _Made(TorchDispatchMode):
+    """Notes every tensor of as many numbers as the weight that is computed; views are not.
+
+    Args:
+        given: tensors that were there before.
+    """
+
+    def __init__(self, given: Mapping[str, Any]):
+        super().__init__()
+        self.there = {x.untyped_storage().data_ptr() for x in given.values() if _is_tensor(x)}
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for one in filter(_is_tensor, tree_leaves(out)):
+            new = one.untyped_storage().data_ptr() not in self.there
+            if new and one.numel() >= OUTPUTS * INPUTS:
+                self.shapes.append(tuple(one.shape))
+        return out
+
+
+def _is_tensor(one: Any) -> bool:
+    return isinstance(one, Tensor)
+
+
+def _builds_no_change(answer: Any, facts: Mapping[str, Any]) -> str | None:
+    given = _given()
+    with _Made(given) as made:
+        answer(**given)
+    return f"a table of {made.shapes[0]} numbers is computed" if made.shapes else None
+
+
 LESSON = Lesson(
     number="05",
     title="What is a LoRA?",
@@ -100,6 +134,12 @@ LESSON = Lesson(
                     _is_merged,
                     "first through A, then through B, then times alpha / rank; the rank is how "
                     "many rows A has",
+                ),
+                Property(
+                    "nothing as large as W is computed on the way",
+                    _builds_no_change,
+                    "A and B are not multiplied with each other: x @ down.T has only `rank` "
+                    "columns, and goes through B from there",
                 ),
             ),
         ),

@@ -1,15 +1,46 @@
 """Lesson 08: did it work? A blind vote, and what a count is worth."""
 
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workbench.evaluation.votes import wilson
+from PIL import ImageFilter
+
+from workbench.evaluation.results import Pair
+from workbench.evaluation.votes import Ballot, wilson
 from workbench.notebook.checking import Exercise, Property
 from workbench.notebook.lessons import Lesson
 
 COUNTS = {"13 of 20": (13, 20), "65 of 100": (65, 100), "4 of 20": (4, 20)}
 READINGS = ("better", "worse", "open")
 MAX_EQUAL = 0.5  # who finds most pairs equal has not looked
+NUM_CONTROLS = 4
+_BLUR = 16  # of a picture's side, as a share of it; nobody prefers the result
+
+
+def with_controls(
+    hidden: Sequence[Ballot], *, seed: int = 0
+) -> tuple[tuple[Ballot, ...], dict[int, str]]:
+    """Mix in pairs whose better picture is known: the other one is the same picture, blurred.
+
+    Args:
+        hidden: the pairs of a vote.
+        seed: of the lots.
+    Returns:
+        All pairs, in a new order; the place of each control among them, to the right letter.
+    """
+    lots = random.Random(f"controls {seed}")
+    mixed: list[tuple[Ballot, bool]] = [(one, False) for one in hidden]
+    for one in lots.sample(list(hidden), min(NUM_CONTROLS, len(hidden))):
+        sharp = one.pair.trained
+        blurred = sharp.filter(ImageFilter.GaussianBlur(max(sharp.size) / _BLUR))
+        pair = Pair(one.prompt, one.pair.seed, blurred, sharp)
+        mixed.append((Ballot(pair, trained_is_left=lots.random() < 0.5), True))
+    lots.shuffle(mixed)
+    letters = {
+        k: "l" if one.trained_is_left else "r" for k, (one, control) in enumerate(mixed) if control
+    }
+    return tuple(one for one, _ in mixed), letters
 
 
 def _letters(answer: Any, facts: Mapping[str, Any]) -> str | None:
@@ -33,6 +64,11 @@ def _both_sides(answer: str, facts: Mapping[str, Any]) -> str | None:
     """Sides are drawn by lot: nobody who looks finds 12 or more on the same one."""
     one_sided = len(answer) >= 12 and len(set(answer) - {"e"}) < 2
     return "always the same side" if one_sided else None
+
+
+def _controls_seen(answer: str, facts: Mapping[str, Any]) -> str | None:
+    missed = [k + 1 for k, letter in facts["controls"].items() if answer[k] != letter]
+    return f"the blurred one or neither in pair {', '.join(map(str, missed))}" if missed else None
 
 
 def _readings(answer: Any, facts: Mapping[str, Any]) -> str | None:
@@ -76,6 +112,11 @@ VOTE = Exercise(
             _both_sides,
             "sides were drawn by lot, so no picture is always on the same one",
         ),
+        Property(
+            "no blurred picture was chosen",
+            _controls_seen,
+            "some pairs hold the same picture twice, once blurred; look at every pair by itself",
+        ),
     ),
 )
 
@@ -115,7 +156,8 @@ LESSON = Lesson(
         "wb": "# Train",
         "comparison": "# Slide",
         "recipe": "# Train",
-        "hidden": "# Twenty pairs",
+        "controls": "# Pairs to vote on",
+        "hidden": "# Pairs to vote on",
         "votes": "# Your votes",
         "wilson": "# What you voted for",
         "reading": "# Your reading",
