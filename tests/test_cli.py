@@ -58,7 +58,7 @@ class FakeRun:
         self.asked: str | None = None
         self.closed = False
 
-    def stop(self, reason: str = "stopped", because: str = "") -> None:
+    def stop(self, reason: str = "stopped", *, because: str = "") -> None:
         self.asked = reason
 
     def train(self) -> Iterator[Event]:

@@ -21,7 +21,7 @@ from workbench.records.events import (
 )
 from workbench.records.sampling import Interrupted, heed, interruptible
 from workbench.settings import SettingsError
-from workbench.store import FileRefused, shown
+from workbench.store import FileRefused, shown, unportable
 from workbench.training.run import Observer, Run
 from workbench.training.saving import all_changes, changes, refuse_changes
 
@@ -37,6 +37,8 @@ def start(recipe: Recipe, *, folder: str | Path | None = None) -> Run:
     Raises:
         SettingsError: a rule of `workbench.checks` refuses the recipe, or the folder holds a run.
     """
+    if broken := unportable(recipe.name):
+        raise SettingsError(f"name {broken}, got {recipe.name!r}")
     checks.require(recipe)
     if folder is None:
         return _observed(recipe, free_folder(Path(recipe.output.folder) / recipe.name))

@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from workspace_fakes import fake_spawn, queued
+from workspace_fakes import fake_spawn, queued, until
 
 from workbench.records import history
+from workbench.records.control import Control
 from workbench.settings import SettingsError
 from workbench.workspace import hooks, jobs, worker
 from workbench.workspace.causes import why
 from workbench.workspace.folders import Workspace
 from workbench.workspace.hooks import Hooks, notify, run_command
 from workbench.workspace.jobs import Budget
+from workbench.workspace.queue import cancel
 
 KEY = "T0KEN-of-the-webhook"
 
@@ -104,6 +106,82 @@ def test_a_webhook_that_fails_is_tried_again_and_then_said_beside_the_run(
         one.server.shutdown()
         one.server.server_close()
     assert "could not be told" in notify(Hooks(deaf.address), {})
+
+
+def begun(job: jobs.Job) -> jobs.Job:
+    until(lambda: (job.folder / "events.jsonl").exists() and history.summary(job.folder).step > 0)
+    return job
+
+
+def stopped_in_the_queue(job: jobs.Job) -> None:
+    cancel(begun(job))
+
+
+def stopped_by_its_control_folder(job: jobs.Job) -> None:
+    Control(begun(job).folder).request("stop")
+
+
+def stopped_while_it_prepared(job: jobs.Job) -> None:
+    until((job.folder / "events.jsonl").exists)
+    cancel(job)
+
+
+@pytest.mark.parametrize("deaf_webhook", [False, True], ids=["", "webhook fails"])
+@pytest.mark.parametrize(
+    ("name", "stop"),
+    [
+        ("long", stopped_in_the_queue),
+        ("long", stopped_by_its_control_folder),
+        ("preparing", stopped_while_it_prepared),
+    ],
+)
+def test_the_command_does_not_run_after_a_stop_by_hand(
+    workspace: Workspace, tmp_path: Path, monkeypatch, name, stop, deaf_webhook
+):
+    """It may stop the machine under the hands of who sits before it."""
+    monkeypatch.setattr(hooks, "_PAUSES_S", ())
+    queued(workspace, "short")  # one that ended by itself does not change that
+    job = queued(workspace, name)
+    webhook = "http://127.0.0.1:9/" if deaf_webhook else None
+    given = Hooks(webhook, f"touch '{tmp_path / 'ran'}'")
+    worker_ = threading.Thread(
+        target=worker.work, args=(workspace, given), kwargs={"say": lambda _: None}
+    )
+    worker_.start()
+    stop(job)
+    worker_.join(30)
+    assert not worker_.is_alive() and jobs.ended(job.folder) is not None
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "budget"),
+    [("short", Budget()), ("broken", Budget()), ("long", Budget(minutes=0.01))],
+    ids=["finished", "crashed", "budget used up"],
+)
+def test_the_command_runs_after_every_other_end(workspace: Workspace, tmp_path, name, budget):
+    queued(workspace, name, budget=budget)
+    worker.work(workspace, Hooks(on_finish=f"touch '{tmp_path / 'ran'}'"), say=lambda _: None)
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_clock_that_jumps_uses_no_budget_up(workspace: Workspace, monkeypatch):
+    """A machine that woke with a wrong clock, and has it set while it trains."""
+    job = queued(workspace, "short", budget=Budget(minutes=10))
+    honest = worker.time.time
+    monkeypatch.setattr(jobs.time, "time", lambda: honest() + 86400 * ran)
+    ran, alive = 0, worker._lives
+
+    def lives(*args) -> bool:
+        nonlocal ran
+        ran = 1  # a day later at once
+        return alive(*args)
+
+    monkeypatch.setattr(worker, "_lives", lives)
+    worker.work(workspace, Hooks(), say=lambda _: None)
+    ended = jobs.ended(job.folder)
+    assert ended is not None and ended.note == ""
+    assert history.state(job.folder) == "finished"
 
 
 def test_the_command_is_run_by_no_shell(tmp_path: Path):

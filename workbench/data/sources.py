@@ -28,6 +28,7 @@ __all__ = [
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
 # What TOML makes of Windows' paths: the sign, and how it was written.
 _ESCAPED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
+_FAR = "lies only in the cloud (OneDrive, iCloud): have the folder kept on this device"
 MADE_BY = "made-by.json"  # how `make-prior` drew the pictures beside it
 
 
@@ -53,20 +54,27 @@ class Folder:
         self.root = root
         self.notes: list[str] = []
         self._left: Counter[str] = Counter()  # pictures left out, by what hides them
+        self._far: list[str] = []
         self.names = sorted(self._walk(root, "", recursive))
         self.notes += _hidden(self._left)
+        if self._far:
+            named = ", ".join(map(shown, sorted(self._far)[:3]))
+            more = f" and {len(self._far) - 3} more" if len(self._far) > 3 else ""
+            self.notes.append(f"{named}{more} {_FAR}")
 
     def _walk(self, folder: Path, prefix: str, recursive: bool) -> Iterator[str]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = prefix + entry.name
-                if entry.name.startswith(".") or (is_litter_folder(entry.name) and entry.is_dir()):
+                if entry.name.startswith(".") and entry.name.endswith(".icloud"):
+                    self._far.append(prefix + entry.name[1:-7])  # macOS puts `.x.png.icloud` there
+                elif _is_hidden(entry):
                     self._leave(entry)
-                elif entry.is_symlink() and entry.is_dir():
+                elif store.is_link(entry) and _is_dir(entry):
                     # Following could run in circles; who wants it names it as a subset.
                     self.notes.append(f"linked folder {shown(name)} was not entered")
-                elif not entry.is_dir():
-                    if entry.is_file() or entry.is_symlink():  # a broken link is set aside by name
+                elif not _is_dir(entry):
+                    if entry.is_symlink() or entry.is_file():  # a broken link is set aside by name
                         yield name
                     else:  # reading a pipe would wait for ever
                         self.notes.append(f"{shown(name)} is no file and was left alone")
@@ -92,12 +100,32 @@ class Folder:
             self._left["hidden files"] += 1
 
     def open(self, name: str) -> IO[bytes]:
-        """Open one file for reading."""
-        return open(os.path.join(self.root, name), "rb")
+        """Open one file for reading.
+
+        Raises:
+            FileRefused: it lies only in the cloud; reading would fetch it, and perhaps thousands.
+        """
+        path = os.path.join(self.root, name)
+        if store.is_far(os.stat(path)):
+            raise store.FileRefused(_FAR)
+        return open(path, "rb")
 
     def path(self, name: str) -> Path | None:
         """Where it lies on the disk."""
         return self.root / name
+
+
+def _is_hidden(entry: "os.DirEntry[str]") -> bool:
+    """Whether a file or folder is hidden, or one that systems and tools make."""
+    return entry.name.startswith(".") or (is_litter_folder(entry.name) and _is_dir(entry))
+
+
+def _is_dir(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a folder, or a link to one; not a link that leads round in a circle."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 class Zip:

@@ -125,7 +125,7 @@ def save(folder: str | Path, step: int, bundle: Bundle, *, recipe_hash: str, kee
     try:
         home.mkdir(parents=True, exist_ok=True)
         for leftover in home.glob("step-*.tmp"):
-            shutil.rmtree(leftover)
+            _clear(leftover)
         _write(temporary, step, bundle, recipe_hash)
         _move_into_place(temporary, path)
     except OSError as error:
@@ -170,9 +170,9 @@ def _move_into_place(temporary: Path, path: Path) -> None:
     old = path.with_name(path.name + ".old")
     if path.exists():
         if old.exists():
-            shutil.rmtree(old)
-        os.rename(path, old)
-    os.rename(temporary, path)
+            _clear(old)
+        store.patiently(lambda: os.rename(path, old))
+    store.patiently(lambda: os.rename(temporary, path))
     store.sync(path.parent)
 
 
@@ -195,8 +195,12 @@ def _prune(newest: Path, *, keep: int) -> None:
 def _remove(path: Path) -> None:
     """Remove a checkpoint so that a kill in between leaves no half of it among the others."""
     doomed = path.with_name(path.name + ".tmp")
-    os.rename(path, doomed)
-    shutil.rmtree(doomed)
+    store.patiently(lambda: os.rename(path, doomed))
+    _clear(doomed)
+
+
+def _clear(folder: Path) -> None:
+    store.patiently(lambda: shutil.rmtree(folder))
 
 
 # What this process has read back, so that pruning need not hash it again at every save.
@@ -331,7 +335,7 @@ def _set_aside(path: Path) -> Path:
     while path.with_name(name).exists():
         number += 1
         name = f"{path.name}.bad{number}"
-    os.rename(path, path.with_name(name))
+    store.patiently(lambda: os.rename(path, path.with_name(name)))
     return path.with_name(name)
 
 

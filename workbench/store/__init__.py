@@ -36,6 +36,7 @@ from workbench.store.images import (
     to_rgb,
 )
 from workbench.store.streaming import LazyTensor, raw_bytes, stored_tensors, stream_tensors
+from workbench.store.systems import is_far, is_link, patiently, unportable
 from workbench.store.tensors import (
     PICKLE_EXTENSIONS,
     load_tensors,
@@ -65,12 +66,15 @@ __all__ = [
     "hub_config",
     "hub_tensors",
     "image_header",
+    "is_far",
+    "is_link",
     "is_picture",
     "load_tensors",
     "looks_cut_short",
     "no_room",
     "open_image",
     "own_names",
+    "patiently",
     "raw_bytes",
     "read_header",
     "read_json",
@@ -84,6 +88,7 @@ __all__ = [
     "to_alpha",
     "to_grey",
     "to_rgb",
+    "unportable",
     "weights_path",
     "write_bytes",
     "write_json",

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from workbench.store.systems import patiently
+
 
 class FileRefused(ValueError):
     """A file is damaged, dangerous or not what its name says: named, and never half-read."""
@@ -105,11 +107,11 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{mark}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         yield temporary
-        os.replace(temporary, path)
+        patiently(lambda: os.replace(temporary, path))
         with contextlib.suppress(OSError):  # network mounts that cannot sync a folder; it is there
             sync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        patiently(lambda: temporary.unlink(missing_ok=True))
 
 
 def read_text(path: str | Path) -> str:

@@ -175,6 +175,8 @@ class Run:
             yield
         except OSError as error:
             why = store.no_room(error, self.folder) or (error.strerror or str(error)).lower()
+            if getattr(error, "winerror", None) in (3, 206):  # what Windows says of long paths
+                why += f"; a path of {len(str(self.folder.absolute()))} characters may be too long"
             raise SettingsError(
                 f"the run folder {self.folder} cannot be written to ({why}): choose another place "
                 "with output.folder or --folder"

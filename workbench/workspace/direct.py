@@ -94,7 +94,7 @@ def fetch_address(
         part.unlink()
         raise store.FileRefused(str(error).replace(part.name, found.target.name)) from None
     store.sync(part)
-    os.replace(part, found.target)
+    store.patiently(lambda: os.replace(part, found.target))
 
 
 def _receive(workspace: Workspace, response: HTTPResponse, part: Path, have: int) -> Iterator[int]:

@@ -106,9 +106,9 @@ def _from_hub(found: Found, token: str | None) -> Iterator[Fetched]:
             _look(folder / name)
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes
     if found.kind == "repository":
-        folder.rename(found.target)
+        store.patiently(lambda: folder.rename(found.target))
     else:
-        (folder / found.files[0][0]).rename(found.target)
+        store.patiently(lambda: (folder / found.files[0][0]).rename(found.target))
         shutil.rmtree(folder)
 
 

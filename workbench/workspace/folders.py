@@ -1,5 +1,6 @@
 """One folder holds all state, and no name that came from a browser leads out of it."""
 
+import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,10 @@ class Workspace:
         if broken := _broken_rule(name):
             raise FileRefused(f"a name in {part}/ {broken}, got {_short(name)}")
         path = (folder / name).resolve()
+        # What lies there already keeps its name, except where that cannot be.
+        new = os.name == "nt" or not path.exists()
+        if new and (broken := store.unportable(name)):
+            raise FileRefused(f"a name in {part}/ {broken}, got {_short(name)}")
         if not path.is_relative_to(folder) or path == folder:
             raise FileRefused(
                 f"a name in {part}/ must not lead out of it by a link, got {_short(name)}, which "

@@ -169,7 +169,7 @@ def finish(workspace: Workspace, id: str) -> Path:
             refuse_taken(target)
             store.sync(part)
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(part, target)
+            store.patiently(lambda: os.rename(part, target))
             store.sync(target.parent)
         finally:
             _discard(parts, upload)

@@ -38,15 +38,16 @@ def work(workspace: Workspace, hooks: Hooks, *, say: Say) -> None:
     """
     lock = RunLock(workspace.queue)
     lock.acquire()
-    latest: Job | None = None
+    stays = True  # nothing was done yet
     try:
         while (begun := _next(workspace, lock, say)) is not None:
-            latest = _end(_watched(*begun, say), say)
-            latest = _tell(latest, hooks, say)
+            ended = _end(_watched(*begun, say), say)
+            stays = _stopped_by_hand(ended)
+            _tell(ended, hooks, say)
     finally:
         lock.release()
     # Who stopped the last run by hand sits before the machine and may want to look at it.
-    if latest is None or latest.stop or jobs.active(workspace.queue):
+    if stays or jobs.active(workspace.queue):
         return
     if said := run_command(hooks):
         say(said)
@@ -107,12 +108,20 @@ def _begin(workspace: Workspace, job: Job, say: Say) -> tuple[Job, Child] | None
     return jobs.put(job), child
 
 
+def _stopped_by_hand(job: Job) -> bool:
+    """Whether somebody stopped a run, through the queue, its control folder or a signal."""
+    return job.stop or (not job.note and history.state(job.folder) == "stopped")
+
+
 def _watched(job: Job, child: Child, say: Say) -> Job:
     """Wait for a trainer's end; press for it when it was asked for or the budget is used up."""
     stopping: Stopping | None = None
+    # From here on a clock that nobody sets: one that jumps must not use a budget up.
+    before_s, since = job.seconds, time.monotonic()
     while _lives(job, child):
         job = jobs.again(job) or job
-        used_up = job.budget.seconds is not None and job.seconds >= job.budget.seconds
+        spent_s = before_s + time.monotonic() - since
+        used_up = job.budget.seconds is not None and spent_s >= job.budget.seconds
         if used_up and not job.note:
             job = _noted(job, f"its budget was used up ({job.budget.words})")
             say(f"{job.run}: {job.note}")
@@ -162,7 +171,7 @@ def _end(job: Job, say: Say) -> Job:
     return job
 
 
-def _tell(job: Job, hooks: Hooks, say: Say) -> Job:
+def _tell(job: Job, hooks: Hooks, say: Say) -> None:
     """Tell the webhook how a job ended; that it could not be told is said beside the run."""
     run = history.summary(job.folder)
     failure = notify(
@@ -179,6 +188,6 @@ def _tell(job: Job, hooks: Hooks, say: Say) -> Job:
         },
     )
     if not failure:
-        return job
+        return
     say(f"{job.run}: {failure}")
-    return jobs.put(replace(job, note="; ".join(filter(None, (job.note, failure)))))
+    jobs.put(replace(job, note="; ".join(filter(None, (job.note, failure)))))
