@@ -306,6 +306,7 @@ def _draw(
         if settings.guidance > 1:
             negative = _condition(family, [settings.negative], options).repeated(len(jobs))
         latents = family.sample_latents(noise, wanted, negative=negative, options=options)
+        give_back()  # decoding needs the most memory of all
         return to_images(family.codec.decode(latents))
 
 
