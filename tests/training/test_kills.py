@@ -110,7 +110,7 @@ def part() -> list[int]:
     return list(range(len(CASES)))[int(match[1]) - 1 :: int(match[2])]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("number", range(0, len(CASES), 12))
 def test_killed_at_many_moments(recipe, tmp_path, number):
