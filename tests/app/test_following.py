@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
+from true_sizes import write_single_file
 
 from workbench.app import data_models, following, form
 from workbench.app.desk import Moved
@@ -69,10 +70,11 @@ def test_the_panel_shows_what_the_headers_say_and_what_follows(
 
 
 def test_a_base_that_cannot_be_trained_is_named_and_changes_nothing_else(
-    tiny_sd2_file: Path, told: list[str]
+    tmp_path: Path, told: list[str]
 ) -> None:
-    recipe = data_models._use(RECIPE, str(tiny_sd2_file))
-    assert recipe == RECIPE.override([f"base.path={tiny_sd2_file}"]) and told == []
+    file = write_single_file("sd2", tmp_path / "unsaid.safetensors")
+    recipe = data_models._use(RECIPE, str(file))
+    assert recipe == RECIPE.override([f"base.path={file}"]) and told == []
     about = data_models._about(recipe.base, 0.0)
     assert "does not say what its U-Net predicts" in about and "mistake" in about
     entry = next(e for e in walk(recipe) if e.path == "base.prediction")

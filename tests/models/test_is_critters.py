@@ -12,7 +12,7 @@ from workbench.app import data_models
 from workbench.app.noise_picture import CRITTERS as SHOWN
 from workbench.app.noise_picture import _weigh
 from workbench.checks.base import look
-from workbench.evaluation.copying import features_for
+from workbench.evaluation.features import at_hand
 from workbench.evaluation.likeness import likeness_of
 from workbench.models import loading
 from workbench.models.base import BaseSettings
@@ -62,7 +62,7 @@ def test_the_name_the_path_and_a_copy_are_the_same_to_everybody(copy: Path) -> N
         recipe = preset.override([f"base.path={path}", "length.steps=170"])
         assert look(recipe.base).is_critters
         assert loading.defaults(recipe.base, HERE) == ADVICE
-        assert features_for(recipe)[0] == "critters' CLIP"
+        assert at_hand(recipe.base.path).name == "critters' CLIP"
         assert likeness_of(recipe) is not None
         assert {one.setting: one.value for one in intents.advise("style", recipe)}[
             "length.steps"

@@ -94,7 +94,9 @@ def test_gradients_of_nothing_are_told_once():
     trainer = SimpleNamespace(optimizer=optimizer, num_overflows=0, total_steps=100)
     recipe = Recipe.preset("critters")
     run = SimpleNamespace(trainer=trainer, num_still=0, step=3, recipe=recipe)
-    dead = stepping.StepResult(loss=1.0, gradient_norm=0.0, overflowed=False, num_samples=2)
+    dead = stepping.StepResult(
+        loss=1.0, gradient_norm=0.0, overflowed=False, num_samples=2, rates={}
+    )
     warned = [event for _ in range(50) for event in moments.watch(run, dead)]
     assert [event.id for event in warned] == ["not-training"]
     assert "every gradient was zero for 20 steps" in warned[0].message

@@ -177,7 +177,9 @@ class Index:
             fits = not encoder if asked.part == DENOISER else encoder
             if not fits or asked.part not in (DENOISER, ANY_ENCODER, part):
                 continue
-            key = (part, flat(part, asked.path))
+            # A denoiser of another name than the usual ones says it itself.
+            path = asked.path if encoder else asked.path.removeprefix(f"{part}.")
+            key = (part, flat(part, path))
             if key in self._single:
                 yield (self._single[key],)
             elif key in self._joined:

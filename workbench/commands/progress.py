@@ -320,11 +320,12 @@ def follow(run: "Run", view: EventView, notice: Notice | None = None) -> int:
 
 
 def ending_signals() -> list[signal.Signals]:
-    """Signals that end a run, as far as this system has them and nobody ignores them.
+    """Signals that end a run; a closed terminal's unless it was ignored when the process started.
 
     Returns:
         The signals.
     """
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last: Windows closes the console
-    known = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    return [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
+    ends = ("SIGHUP", "SIGBREAK")  # of a terminal; the second is Windows'
+    known = [getattr(signal, name) for name in ends if hasattr(signal, name)]
+    heard = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
+    return [signal.SIGINT, signal.SIGTERM, *heard]
