@@ -69,7 +69,7 @@ def with_parts(
     """
     renamed: dict[str, Layer] = {}
     for name, layer in layers.items():
-        full = dotted(name)
+        full = dotted(name, parts=configs.keys())
         part, _, module = full.partition(".")
         config = configs.get(part, configs.get("", {}))
         if config.get("use_dora") and layer.magnitude is None:

@@ -4,7 +4,7 @@ A key is the module's path with underscores for dots, which is what kohya's name
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from torch import nn
@@ -89,11 +89,12 @@ def spelled(name: str) -> Spelled:
     return Spelled(part, rest)
 
 
-def dotted(name: str) -> str:
+def dotted(name: str, *, parts: Iterable[str] = ()) -> str:
     """A dotted name as "<part>.<path>".
 
     Args:
         name: in diffusers', PEFT's or ComfyUI's format.
+        parts: that the file's own configuration names, beside the usual ones.
     Returns:
         For example "unet.mid_block.attentions.0.proj_in"; the prefix says which denoiser it is, or
         else the path does.
@@ -102,6 +103,8 @@ def dotted(name: str) -> str:
     if part != DENOISER:
         return f"{part}.{path}"
     first = name.removeprefix("base_model.model.").partition(".")[0]
+    if first not in _PARTS and first in parts:
+        return path  # the denoiser of a family that no other program knows
     if first in _PARTS:
         return f"{first}.{path}"
     return f"{'unet' if _UNET.match(path) else 'transformer'}.{path}"
