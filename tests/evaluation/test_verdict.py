@@ -68,6 +68,12 @@ def test_what_is_open_is_said_with_its_reason() -> None:
     )
 
 
+def test_what_else_is_open_follows_what_is_open_first() -> None:
+    said = wording.sentence(answers(learn="undecided: 2 images", leak="undecided"))
+    assert said.startswith("Whether it learned is undecided (2 images); ")
+    assert said.endswith("; also undecided: leak.")
+
+
 @pytest.mark.parametrize(
     ("learn", "head", "tone"),
     [

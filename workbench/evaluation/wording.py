@@ -63,7 +63,8 @@ def sentence(answers: Sequence[Answer], *, learned: str = "") -> str:
                 groups.setdefault(why, []).append(NAMES[one.question])
         if groups:
             told = (_listed(names) + (f" ({why})" if why else "") for why, names in groups.items())
-            parts.append(f"{reply}: {', '.join(told)}")
+            also = "also " if by["learn"].reply == reply else ""
+            parts.append(f"{also}{reply}: {', '.join(told)}")
     return "; ".join(parts) + "."
 
 
