@@ -1,109 +1,128 @@
-"""Blind votes: the secret is kept and counted right, and the interval is Wilson's."""
+"""Blind votes: counted for whom they were meant, and never surer than the count allows."""
 
 import random
 
 import pytest
 from PIL import Image
-from scipy import stats
 
-from workbench.evaluation.results import Comparison, Pair
-from workbench.evaluation.votes import Tally, ballots, tally, votes_needed, wilson
+from workbench.evaluation.ballots import ballots
+from workbench.evaluation.results import Pair
+from workbench.evaluation.votes import Agreement, Tally, agreement, tallies, tally, votes_needed
+from workbench.records.votes import Sheet, Vote
 
 BASE, TRAINED = (Image.new("RGB", (2, 2), colour) for colour in ("white", "black"))
+NAMES = ("early", "late")
 
 
 def pairs(count: int) -> list[Pair]:
     return [Pair(f"prompt {k}", k, BASE, TRAINED) for k in range(count)]
 
 
-def test_the_interval_agrees_with_scipy() -> None:
-    for votes in (1, 2, 7, 20, 111):
-        for wins in range(0, votes + 1, 3):
-            for confidence in (0.5, 0.9, 0.95, 0.99):
-                known = stats.binomtest(wins, votes).proportion_ci(confidence, method="wilson")
-                found = wilson(wins, votes, confidence=confidence)
-                assert found == pytest.approx((known.low, known.high), abs=1e-9)
-
-
-def test_nineteen_of_twenty_intervals_hold_the_truth() -> None:
-    lots = random.Random(0)
-    held = 0
-    for _ in range(4000):
-        low, high = wilson(sum(lots.random() < 0.6 for _ in range(20)), 20)
-        held += low <= 0.6 <= high
-    assert held / 4000 == pytest.approx(0.95, abs=0.025)
-
-
-def test_without_votes_everything_is_possible_and_impossible_counts_are_refused() -> None:
-    assert wilson(0, 0) == (0.0, 1.0)
-    with pytest.raises(ValueError, match="between 0 and votes = 3, got 4"):
-        wilson(4, 3)
-
-
-def test_sides_and_order_are_drawn_by_lot_and_repeat_with_the_seed() -> None:
-    found = ballots(pairs(400), seed=1)
-    assert sum(ballot.trained_is_left for ballot in found) == pytest.approx(200, abs=40)
-    assert [b.pair.seed for b in found] != list(range(400))
-    assert sorted(b.pair.seed for b in found) == list(range(400))
-    assert found == ballots(pairs(400), seed=1)
-    assert found != ballots(pairs(400), seed=2)
-    for ballot in found[:20]:
-        assert {id(ballot.left), id(ballot.right)} == {id(BASE), id(TRAINED)}
-        assert (ballot.left is TRAINED) == ballot.trained_is_left
-
-
-def test_a_comparison_gives_its_pairs_none_twice() -> None:
-    found = ballots(Comparison(tuple(pairs(8))), count=5)
-    assert len({b.prompt for b in found}) == 5
-    assert len(ballots(pairs(3), count=20)) == 3
+def sheet(rater: str, letters: str, *, sides=NAMES, question="better") -> Sheet:
+    """f, s and e in the order of the pairs; a dot has not been voted on."""
+    choices = {"f": "first", "s": "second", "e": "equal"}
+    votes = [
+        Vote(prompt=f"prompt {k}", seed=0, choice=choices[letter])  # type: ignore[arg-type]
+        for k, letter in enumerate(letters)
+        if letter != "."
+    ]
+    return Sheet(rater=rater, question=question, sides=sides, votes=tuple(votes))
 
 
 def test_votes_are_counted_for_whom_they_were_meant() -> None:
     found = ballots(pairs(40))
-    trained = ["left" if ballot.trained_is_left else "right" for ballot in found]
-    assert tally(found, trained) == Tally(trained=40, base=0)
-    base = ["right" if ballot.trained_is_left else "left" for ballot in found]
-    assert tally(found, base) == Tally(trained=0, base=40)
-    assert tally(found, [*trained[:10], *base[10:14], *["equal"] * 6, *[None] * 20]) == Tally(
-        trained=10, base=4, equal=6, open=20
-    )
+    first = ["left" if one.slip.first_is_left else "right" for one in found]
+    assert tally(found, first, names=NAMES) == Tally(NAMES, 40, 0)
+    second = ["right" if one.slip.first_is_left else "left" for one in found]
+    assert tally(found, second, names=NAMES) == Tally(NAMES, 0, 40)
+    mixed = [*first[:10], *second[10:14], *["equal"] * 6, *[None] * 20]
+    assert tally(found, mixed, names=NAMES) == Tally(NAMES, 10, 4, equal=6, open=20)
 
 
 def test_choices_that_make_no_sense_are_refused() -> None:
     found = ballots(pairs(2))
     with pytest.raises(ValueError, match="each of the 2 pairs, got 1"):
-        tally(found, ["left"])
+        tally(found, ["left"], names=NAMES)
     with pytest.raises(ValueError, match="got 'trained'"):
-        tally(found, ["left", "trained"])  # type: ignore[list-item]
+        tally(found, ["left", "trained"], names=NAMES)  # type: ignore[list-item]
 
 
-def test_the_sentence_claims_no_more_than_the_interval_allows() -> None:
-    assert Tally(15, 5).winner == "trained"
-    assert "75%; 95 % interval 53% to 89%): what was trained is preferred" in Tally(15, 5).sentence
-    assert Tally(5, 15).winner == "base"
-    assert "the base is preferred" in Tally(5, 15).sentence
-    close = Tally(12, 8, equal=3)
+def test_eight_straight_votes_decide_and_with_two_questions_nine() -> None:
+    """2^n / (n + 1) reaches 20 at n = 8, and 40 at n = 9: the mixture in closed form."""
+    assert [2**n / (n + 1) >= 20 for n in (7, 8)] == [False, True]
+    assert [2**n / (n + 1) >= 40 for n in (8, 9)] == [False, True]
+    assert [Tally(NAMES, n, 0).winner for n in (7, 8)] == [None, "early"]
+    assert [Tally(NAMES, 0, n).winner for n in (7, 8)] == [None, "late"]
+    assert [Tally(NAMES, n, 0, contests=2).winner for n in (8, 9)] == [None, "early"]
+    assert votes_needed(1.0) == 8 and votes_needed(1.0, level=0.975) == 9
+
+
+def test_a_fair_coin_looked_at_after_each_of_100_votes_is_called_in_five_of_a_hundred() -> None:
+    lots, false = random.Random(0), 0
+    for _ in range(400):
+        first = 0
+        for votes in range(1, 101):
+            first += lots.random() < 0.5
+            if Tally(NAMES, first, votes - first).winner is not None:
+                false += 1
+                break
+    assert false / 400 <= 0.05
+
+
+def test_the_sentence_names_the_sides_and_claims_no_more_than_the_interval() -> None:
+    won = Tally(NAMES, 17, 3)
+    assert won.winner == "early"
+    assert won.sentence == (
+        "early won 17 of 20 votes against late (share 85%, 95.0% interval 53% to 99%): early is "
+        "preferred, for these prompts."
+    )
+    assert Tally(NAMES, 3, 17).sentence.startswith("late won 17 of 20 votes against early")
+    close = Tally(NAMES, 12, 8, equal=3)
     assert close.winner is None
-    assert "could be chance" in close.sentence and "3 found both equal" in close.sentence
+    assert "could be chance" in close.sentence and "3 pairs were called equal" in close.sentence
     assert f"about {votes_needed(0.6)} votes" in close.sentence
-    assert "as good as equal" in Tally(10, 10).sentence
-    assert "No vote" in Tally(0, 0, equal=2).sentence and Tally(0, 0).share is None
-
-
-def test_few_votes_decide_nothing() -> None:
-    assert wilson(5, 5)[0] > 0.5
-    assert Tally(5, 0).winner is None
-    assert Tally(6, 0).winner == "trained"
+    assert "as good as equal" in Tally(NAMES, 10, 10).sentence
+    assert Tally(NAMES, 0, 0, equal=2).sentence == "No vote for either of early and late yet."
+    spoilt = Tally(("base", "mochi"), 0, 8, question="spoilt")
+    assert "mochi was called spoilt in 8 of 8 votes against base" in spoilt.sentence
+    assert "mochi is spoilt more often" in spoilt.sentence
 
 
 def test_the_votes_that_settle_it_do_and_one_less_does_not() -> None:
     def settled(votes: int, share: float) -> bool:
-        wins = round(share * votes)
-        return Tally(wins, votes - wins).winner is not None
+        first = round(share * votes)
+        return Tally(NAMES, first, votes - first).winner is not None
 
-    for share in (0.0, 0.6, 0.75, 1.0):
+    for share in (0.0, 0.65, 0.75, 1.0):
         needed = votes_needed(share)
         assert needed is not None
         assert settled(needed, share) and not settled(needed - 1, share)
-    assert votes_needed(1.0) == 6
     assert votes_needed(0.5) is None
+
+
+def test_several_raters_have_one_vote_a_pair_by_majority() -> None:
+    [found] = tallies([sheet("a", "ffse"), sheet("b", "fsse"), sheet("c", "feef")])
+    assert (found.first, found.second, found.equal) == (1, 1, 2)  # fff, fse, sse, eef
+    assert found.names == NAMES and found.agreement is not None
+
+
+def test_agreement_and_what_chance_would_give() -> None:
+    """Two raters, two choices: the textbook's table, counted by hand.
+
+    Pairs: ff, ff, ss, fs. Meetings: 3 of 4 agree. Votes: 5 f, 3 s of 8, so chance gives
+    (5 * 4 + 3 * 2) / (8 * 7) = 26 / 56.
+    """
+    found = agreement([sheet("a", "ffsf."), sheet("b", "ffss.")])
+    assert found is not None
+    assert found == Agreement(0.75, pytest.approx(26 / 56), 2)  # type: ignore[arg-type]
+    assert found.sentence.startswith("2 raters; they agree in 75%")
+    assert agreement([sheet("a", "ff.."), sheet("b", "..ss")]) is None
+
+
+def test_contests_of_a_run_share_the_chance_of_a_false_alarm() -> None:
+    other = sheet("a", "f" * 8, sides=("base", "mochi"), question="spoilt")
+    alone = tallies([sheet("a", "f" * 8)])
+    both = tallies([sheet("a", "f" * 8), other])
+    assert [one.winner for one in alone] == ["early"]
+    assert [one.winner for one in both] == [None, None]
+    assert [one.level for one in both] == [0.975, 0.975]

@@ -294,6 +294,19 @@ def _at(recipe: Recipe, base: str | None) -> Recipe:
     return settings.replace(recipe, base=settings.as_dict(recipe.base) | {"path": base})
 
 
+def final_file(folder: str | Path) -> Path:
+    """Find the LoRA that a run ended with.
+
+    Args:
+        folder: the run folder.
+    Returns:
+        The file, or the folder of a full fine-tune.
+    Raises:
+        FileRefused: there is none yet, or no recipe.
+    """
+    return _final_file(Path(folder), Recipe.load(Path(folder) / "recipe.toml"))
+
+
 def _final_file(folder: Path, recipe: Recipe) -> Path:
     path = folder / "lora" / f"{recipe.name}.safetensors"
     found = path if path.exists() else path.with_suffix("")

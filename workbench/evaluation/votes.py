@@ -1,51 +1,37 @@
-"""Blind votes: which picture is better, with the sides hidden, and how sure the count makes one.
+"""Blind votes counted: what they allow to say at any time, from one rater or several."""
 
-A voter who knows which picture is whose finds the trained one better. So each pair is shown with
-its sides drawn by lot, and the count is given with the interval that chance leaves.
-"""
-
-import math
-import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Literal
 
-from PIL import Image
+from workbench.evaluation.ballots import Ballot, Place, Shot, Slip
+from workbench.evaluation.statistics import LEVEL, anytime_interval
+from workbench.records.votes import Choice, Question, Sheet
 
-from workbench.evaluation.results import Comparison, Pair
-
-Choice = Literal["left", "right", "equal"]
-FEWEST = 6  # five equal votes come about by chance in one of sixteen cases, six in one of 32
-ENOUGH = 500  # more votes than this nobody gives: the shares are as good as equal
+MOST = 500  # more votes than this nobody gives: the shares are as good as equal
 
 
 @dataclass(frozen=True, slots=True)
-class Ballot:
-    """One pair with its sides hidden.
+class Agreement:
+    """How far raters agree on the pairs that two or more of them voted on.
 
     Attributes:
-        pair: base and trained picture of one prompt and seed.
-        trained_is_left: the secret.
+        share: of all meetings of two votes on one pair, those that agree.
+        by_chance: what raters who vote by lot, each choice as often as it came, would reach.
+        raters: who shared a pair with another.
     """
 
-    pair: Pair
-    trained_is_left: bool
+    share: float
+    by_chance: float
+    raters: int
 
     @property
-    def prompt(self) -> str:
-        """What was asked for: the vote is on which picture follows it better."""
-        return self.pair.prompt
-
-    @property
-    def left(self) -> Image.Image:
-        """The picture on the left."""
-        return self.pair.trained if self.trained_is_left else self.pair.base
-
-    @property
-    def right(self) -> Image.Image:
-        """The picture on the right."""
-        return self.pair.base if self.trained_is_left else self.pair.trained
+    def sentence(self) -> str:
+        """In words."""
+        return (
+            f"{self.raters} raters; they agree in {self.share:.0%} of what two of them voted on, "
+            f"where chance gives {self.by_chance:.0%}."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,152 +39,197 @@ class Tally:
     """How a vote went.
 
     Attributes:
-        trained: votes for what was trained.
-        base: votes for the base.
-        equal: votes for neither; they say nothing of which is better and are not in the share.
+        names: of the two sides.
+        first: votes for the first side.
+        second: votes for the second.
+        equal: votes for neither; they do not say which is better, and are not in the share.
         open: pairs without a vote.
+        question: which picture is better, or which one is spoilt.
+        contests: questions that share the chance of a false alarm; each gets its part of it.
+        agreement: of several raters.
     """
 
-    trained: int
-    base: int
+    names: tuple[str, str]
+    first: int
+    second: int
     equal: int = 0
     open: int = 0
+    question: Question = "better"
+    contests: int = 1
+    agreement: Agreement | None = None
 
     @property
     def decided(self) -> int:
         """Votes for one of the two."""
-        return self.trained + self.base
+        return self.first + self.second
 
     @property
     def share(self) -> float | None:
-        """Share of the decided votes that went to what was trained; None without any."""
-        return self.trained / self.decided if self.decided else None
+        """Share of the decided votes that went to the first side; None without any."""
+        return self.first / self.decided if self.decided else None
+
+    @property
+    def level(self) -> float:
+        """Probability that the interval never leaves out the truth."""
+        return 1 - LEVEL / self.contests
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where that share lies with a confidence of 95 %."""
-        return wilson(self.trained, self.decided)
+        """Where that share lies, valid however often one looks while votes come in."""
+        return anytime_interval(self.first, self.decided, level=self.level)
 
     @property
-    def winner(self) -> Literal["trained", "base"] | None:
-        """The one that chance does not explain; None for few votes, or an interval over 50 %."""
+    def winner(self) -> str | None:
+        """The side that was chosen more often than chance explains; None while it is open."""
         low, high = self.interval
-        if self.decided < FEWEST:
-            return None
-        return "trained" if low > 0.5 else "base" if high < 0.5 else None
+        return self.names[0] if low > 0.5 else self.names[1] if high < 0.5 else None
 
     @property
     def sentence(self) -> str:
         """The count, its interval, and what may be concluded from it."""
-        if self.share is None:
-            return "No vote for either picture yet."
+        if not self.decided:
+            return f"No vote for either of {self.names[0]} and {self.names[1]} yet."
+        turned = self.second > self.first
+        ahead, behind = self.names[::-1] if turned else self.names
         low, high = self.interval
+        low, high = (1 - high, 1 - low) if turned else (low, high)
+        count = max(self.first, self.second)
+        verb = "won" if self.question == "better" else "was called spoilt in"
         said = (
-            f"The trained picture won {self.trained} of {self.decided} votes ({self.share:.0%}; "
-            f"95 % interval {low:.0%} to {high:.0%})"
+            f"{ahead} {verb} {count} of {self.decided} votes against {behind} (share "
+            f"{count / self.decided:.0%}, {self.level:.1%} interval {low:.0%} to {high:.0%})"
         )
-        aside = f" {self.equal} found both equal and are not counted." if self.equal else ""
+        aside = f" {self.equal} pairs were called equal and are not counted." * bool(self.equal)
         if self.winner is None:
             return f"{said}: that could be chance.{aside}{_more(self)}"
-        name = {"trained": "what was trained", "base": "the base"}[self.winner]
-        return f"{said}: {name} is preferred.{aside}"
+        settled = "is preferred" if self.question == "better" else "is spoilt more often"
+        return f"{said}: {ahead} {settled}, for these prompts.{aside}"
 
 
-def wilson(wins: int, votes: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Say between which shares the truth lies, given a count.
-
-    Args:
-        wins: votes for one side, 0 to `votes`.
-        votes: all votes; with none everything is possible.
-        confidence: how often such an interval holds the truth, in (0, 1).
-    Returns:
-        Lower and upper end, in [0, 1].
-    Raises:
-        ValueError: the counts are impossible.
-    Source: Wilson 1927, doi 10.1080/01621459.1927.10502953; it holds for few votes and for shares
-        of 0 and 1, where the usual formula gives an interval of width 0.
-    """
-    if not 0 <= wins <= votes:
-        raise ValueError(f"wins must lie between 0 and votes = {votes}, got {wins}")
-    if votes == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share = wins / votes
-    centre = share + z * z / (2 * votes)
-    half = z * math.sqrt(share * (1 - share) / votes + (z / (2 * votes)) ** 2)
-    scale = 1 + z * z / votes
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
-
-
-def ballots(
-    source: Comparison | Sequence[Pair], *, seed: int = 0, count: int | None = None
-) -> tuple[Ballot, ...]:
-    """Hide which picture is whose.
+def tally(
+    found: Sequence[Ballot | Slip],
+    places: Sequence[Place | None],
+    *,
+    names: tuple[str, str],
+    question: Question = "better",
+) -> Tally:
+    """Count the votes of one rater.
 
     Args:
-        source: a comparison, or pairs of pictures.
-        seed: of the lots; the same pairs and seed give the same ballots.
-        count: at most so many, drawn by lot; None takes all. No pair comes twice: a second vote on
-            the same pictures is no second observation.
-    Returns:
-        The ballots, in an order drawn by lot.
-    """
-    pairs = list(source.pairs if isinstance(source, Comparison) else source)
-    lots = random.Random(f"blind vote {seed}")
-    drawn = lots.sample(pairs, len(pairs))
-    return tuple(Ballot(pair, lots.random() < 0.5) for pair in drawn[:count])
-
-
-def tally(found: Sequence[Ballot], choices: Sequence[Choice | None]) -> Tally:
-    """Count votes.
-
-    Args:
-        found: the ballots.
-        choices: one for each ballot, in their order; None has not been voted on.
+        found: what was voted on.
+        places: one for each, in their order; None has not been voted on.
+        names: of the two sides.
+        question: what was asked.
     Returns:
         The count.
     Raises:
-        ValueError: there are not as many choices as ballots, or a choice is none of the three.
+        ValueError: there are not as many votes as pairs, or one is none of the three.
     """
-    if len(choices) != len(found):
+    if len(places) != len(found):
         raise ValueError(
-            f"a vote needs one choice for each of the {len(found)} pairs, got {len(choices)}; "
+            f"a vote needs one choice for each of the {len(found)} pairs, got {len(places)}; "
             "None stands for a pair that was not voted on"
         )
-    count = {"trained": 0, "base": 0, "equal": 0, "open": 0}
-    for ballot, choice in zip(found, choices, strict=True):
-        count[_meant(ballot, choice)] += 1
-    return Tally(**count)
+    count: Counter[str] = Counter()
+    for one, place in zip(found, places, strict=True):
+        slip = one.slip if isinstance(one, Ballot) else one
+        count["open" if place is None else slip.meant(place)] += 1
+    won = {choice: count[choice] for choice in ("first", "second", "equal", "open")}
+    return Tally(names, **won, question=question)
 
 
-def votes_needed(share: float) -> int | None:
+def counted(sheets: Sequence[Sheet], *, contests: int = 1) -> Tally:
+    """Count the votes of several raters in one contest: one vote a pair, by majority.
+
+    Args:
+        sheets: of one question and two sides, in order; at least one.
+        contests: questions that share the chance of a false alarm.
+    Returns:
+        The count. A side has a pair with more than half of its votes; otherwise it is equal.
+    """
+    votes: dict[Shot, list[Choice]] = {}
+    for sheet in sheets:
+        for one in sheet.votes:
+            votes.setdefault((one.prompt, one.seed), []).append(one.choice)
+    count = Counter(_majority(given) for given in votes.values())
+    return Tally(
+        sheets[0].sides,
+        count["first"],
+        count["second"],
+        count["equal"],
+        question=sheets[0].question,
+        contests=contests,
+        agreement=agreement(sheets),
+    )
+
+
+def tallies(sheets: Sequence[Sheet]) -> tuple[Tally, ...]:
+    """Count all contests of a run; they share the chance of a false alarm.
+
+    Args:
+        sheets: of a run, sides in order.
+    Returns:
+        One count a question and two sides.
+    """
+    contests: dict[tuple[str, tuple[str, str]], list[Sheet]] = {}
+    for sheet in sheets:
+        contests.setdefault((sheet.question, sheet.sides), []).append(sheet)
+    return tuple(counted(part, contests=len(contests)) for part in contests.values())
+
+
+def agreement(sheets: Sequence[Sheet]) -> Agreement | None:
+    """Say how far raters agree.
+
+    Args:
+        sheets: of one contest.
+    Returns:
+        Observed and expected agreement; None where no pair has two votes.
+    Source: Krippendorff's alpha for nominal data is 1 - (1 - share) / (1 - by_chance); Hayes and
+        Krippendorff 2007, doi 10.1080/19312450709336664.
+    """
+    units: dict[Shot, list[tuple[str, Choice]]] = {}
+    for sheet in sheets:
+        for one in sheet.votes:
+            units.setdefault((one.prompt, one.seed), []).append((sheet.rater, one.choice))
+    shared = [unit for unit in units.values() if len(unit) > 1]
+    if not shared:
+        return None
+    total = sum(map(len, shared))
+    every = Counter(choice for unit in shared for _, choice in unit)
+    agreeing = sum(_same(Counter(choice for _, choice in unit)) / (len(unit) - 1) for unit in shared)
+    raters = {rater for unit in shared for rater, _ in unit}
+    return Agreement(agreeing / total, _same(every) / (total * (total - 1)), len(raters))
+
+
+def votes_needed(share: float, *, level: float = 1 - LEVEL) -> int | None:
     """Say how many votes would settle which side is preferred, if their share stays what it is.
 
     Args:
         share: of the votes for one side, in [0, 1].
+        level: of the interval.
     Returns:
         Decided votes; None where more than 500 are needed.
     """
-    for votes in range(FEWEST, ENOUGH + 1):
-        low, high = wilson(round(share * votes), votes)
+    for votes in range(1, MOST + 1):
+        low, high = anytime_interval(round(share * votes), votes, level=level)
         if low > 0.5 or high < 0.5:
             return votes
     return None
 
 
-def _meant(ballot: Ballot, choice: Choice | None) -> str:
-    if choice is None:
-        return "open"
-    if choice == "equal":
-        return "equal"
-    if choice not in ("left", "right"):
-        raise ValueError(f"a choice must be left, right, equal or None, got {choice!r}")
-    return "trained" if (choice == "left") == ballot.trained_is_left else "base"
+def _same(count: Mapping[str, int]) -> int:
+    """Ordered pairs of equal votes."""
+    return sum(n * (n - 1) for n in count.values())
+
+
+def _majority(given: Sequence[Choice]) -> Choice:
+    sides: tuple[Choice, ...] = ("first", "second")
+    return next((side for side in sides if 2 * given.count(side) > len(given)), "equal")
 
 
 def _more(count: Tally) -> str:
     assert count.share is not None
-    needed = votes_needed(count.share)
+    needed = votes_needed(count.share, level=count.level)
     if needed is None:
         return " The two are as good as equal: even 500 votes of this share would not settle it."
     if needed <= count.decided:  # rounding: a share just below what this many votes would need
