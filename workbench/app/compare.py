@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.context import Context
 
 from workbench.app import compare_grid, compare_look, compare_measure, compare_vote
-from workbench.app.compare_model import wanted_of
+from workbench.app.compare_source import wanted_of
 from workbench.app.desk import QUIETLY, Desk, same_as, saying
 from workbench.app.words import label, text
 from workbench.recipe import Recipe

@@ -1,28 +1,19 @@
-"""One prompt and seed by base and LoRA: slider, blink, difference, at any strength."""
+"""One prompt and seed by base and LoRA at any strength, and the nearest training picture."""
 
 import html
 from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
-from workbench.app.compare_model import (
-    Advance,
-    drawing,
-    estimate_s,
-    final_file,
-    give_back,
-    known,
-    wanted_of,
-)
+from workbench.app.compare_model import Advance, drawing, estimate_s, give_back, known
+from workbench.app.compare_source import Brush, final_file, wanted_of
+from workbench.app.compare_views import SCRIPT, VIEWS, Shown, known_of, views
 from workbench.app.desk import HIDDEN, MISTAKES, QUIETLY, Desk
 from workbench.app.form import mistake
 from workbench.app.words import label, text
-from workbench.evaluation.page import data_uri, duration
+from workbench.evaluation.page import duration
 from workbench.workspace.loras import find
-
-VIEWS = ("slider", "side", "blink", "difference")
 
 
 def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
@@ -52,11 +43,7 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
             said = gr.HTML(elem_id="compare-said")
             stop = gr.Button(label("compare_stop"), size="sm", elem_id="compare-stop")
         with gr.Column(scale=3, min_width=300):
-            slider = gr.ImageSlider(
-                show_label=False, interactive=False, container=False, buttons=["fullscreen"],
-                elem_id="compare-slider", format="png",
-            )  # fmt: skip
-            page = gr.HTML(elem_id="compare-page", visible=False)
+            page = gr.HTML(elem_id="compare-page", js_on_load=SCRIPT)
 
     def offer(key: str | None) -> Any:
         try:
@@ -65,7 +52,7 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
             prompts = ()
         return gr.Dropdown(list(prompts), value=prompts[0] if prompts else "")
 
-    def look(*inputs: Any) -> Iterator[tuple[Any, Any, Any]]:
+    def look(*inputs: Any) -> Iterator[tuple[Any, Any]]:
         yield from _look(desk, *inputs)
 
     inputs = [chosen, base, prompt, seed, strength, view]
@@ -76,33 +63,40 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
     chosen.change(offer, chosen, prompt, **QUIETLY)
     event = gr.on(
         [prompt.change, seed.submit, seed.blur, strength.release, view.input, base.blur],
-        look, inputs, [slider, page, said], **options,
+        look, inputs, [page, said], **options,
     )  # fmt: skip
     stop.click(lambda: give_back(), None, None, cancels=[event], **QUIETLY)
 
 
 def _look(
     desk: Desk, key: str | None, base: str, prompt: str, seed: float, strength: float, view: str
-) -> Iterator[tuple[Any, Any, Any]]:
+) -> Iterator[tuple[Any, Any]]:
     """Show at once what is there; what has to be drawn is announced with its time."""
     if not key or not prompt:
-        yield gr.skip(), gr.skip(), ""
+        yield gr.skip(), ""
         return
     asked = [(prompt, int(seed), 0.0), (prompt, int(seed), float(strength))]
     try:
         source = find(desk.workspace, key)
-        file = final_file(source)
-        missing = len(set(asked)) - len(known(source, file, asked))
+        brush = Brush(source, final_file(source), base or None)
+        missing = len(set(asked)) - len(known(brush, asked))
         if missing:
-            yield gr.skip(), gr.skip(), announced(missing, estimate_s(source, missing))
-        for now in drawing(desk.workspace, source, asked, file=file, base=base or None):
+            yield gr.skip(), announced(missing, estimate_s(brush, missing))
+        for now in drawing(desk.workspace, brush, asked):
             if now.waits:
-                yield gr.skip(), gr.skip(), waiting(now)
+                yield gr.skip(), waiting(now)
             elif all(job in now.pictures for job in asked):
-                pair = [now.pictures[job] for job in asked]
-                yield *_shown(pair, view), _caption(seed, strength)
+                names = text("compare_base_picture"), text("compare_lora_picture")
+                first, second = (
+                    Shown(name, brush.caption(job), now.pictures[job])
+                    for name, job in zip(names, asked, strict=True)
+                )
+                yield views(first, second, view), ""
+                if (trained := known_of(source)) is not None:
+                    [near] = trained.nearest([second.image])
+                    yield views(first, second, view, near=near), ""
     except MISTAKES as error:
-        yield gr.skip(), gr.skip(), mistake(str(error))
+        yield gr.skip(), mistake(str(error))
 
 
 def announced(count: int, seconds: float) -> str:
@@ -127,27 +121,3 @@ def waiting(now: Advance) -> str:
         HTML.
     """
     return f'<div class="finding warn">{html.escape(text("compare_waits", why=now.waits))}</div>'
-
-
-def _caption(seed: float, strength: float) -> str:
-    return (
-        f'<p class="lead">{text("compare_caption", seed=int(seed), strength=f"{strength:g}")}</p>'
-    )
-
-
-def _shown(pair: list[Image.Image], view: str) -> tuple[Any, Any]:
-    if view == "slider":
-        both = gr.ImageSlider(value=(pair[0], pair[1]), visible=True, format="png")
-        return both, gr.HTML(visible=False)
-    return gr.ImageSlider(visible=False), gr.HTML(_page(pair, view), visible=True)
-
-
-def _page(pair: list[Image.Image], view: str) -> str:
-    names = (text("compare_base_picture"), text("compare_lora_picture"))
-    shown = "".join(
-        f'<figure><img alt="{html.escape(name)}" src="{data_uri(image)}">'
-        f"<figcaption>{html.escape(name)}</figcaption></figure>"
-        for name, image in zip(names, pair, strict=True)
-    )
-    # Both lie on one another: the browser blinks or subtracts, so that nothing is sent anew.
-    return f'<div class="views {view}" tabindex="0">{shown}</div>'

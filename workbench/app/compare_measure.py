@@ -10,16 +10,9 @@ import gradio as gr
 from PIL import Image
 
 from workbench.app.compare_look import announced, waiting
-from workbench.app.compare_model import (
-    Job,
-    drawing,
-    estimate_s,
-    final_file,
-    give_back,
-    known,
-    recipe_of,
-    wanted_of,
-)
+from workbench.app.compare_model import drawing, estimate_s, give_back, known
+from workbench.app.compare_source import Brush, Job, final_file, recipe_of, wanted_of
+from workbench.app.compare_views import known_of, nearest
 from workbench.app.desk import HIDDEN, MISTAKES, QUIETLY, Desk, file_link, pictures
 from workbench.app.form import mistake
 from workbench.app.words import label, text
@@ -28,6 +21,7 @@ from workbench.workspace.loras import Source, find
 
 if TYPE_CHECKING:
     from workbench.evaluation.compare import Plan
+    from workbench.evaluation.copying import Known
     from workbench.evaluation.results import Comparison, DriftRow
 
 SIDE_PX = 256
@@ -75,48 +69,55 @@ def _draw(desk: Desk, key: str | None, base: str, seeds: float) -> Iterator[tupl
     started, skip = time.monotonic(), gr.skip()
     try:
         source = find(desk.workspace, key or "")
-        wanted, file = wanted_of(source), final_file(source)
+        wanted, brush = wanted_of(source), Brush(source, final_file(source), base or None)
         first = wanted.sampling.seeds[0]
         every = tuple(range(first, first + int(seeds)))
         plan = make_plan(wanted, CompareSettings(seeds=every))
-        count = len(plan.jobs) - len(known(source, file, plan.jobs))
+        count = len(plan.jobs) - len(known(brush, plan.jobs))
         if count:
-            yield announced(count, estimate_s(source, count)), "", "", "", skip
+            yield announced(count, estimate_s(brush, count)), "", "", "", skip
         found: dict[Job, Image.Image] = {}
-        for now in drawing(desk.workspace, source, plan.jobs, file=file, base=base or None):
+        for now in drawing(desk.workspace, brush, plan.jobs):
             found = now.pictures
             progress = text("compare_progress", done=now.done, total=now.total)
             line = waiting(now) if now.waits else f'<p class="lead">{progress}</p>'
-            yield line, skip, _pairs(plan, found), skip, skip
+            yield line, skip, _pairs(plan, brush, found), skip, skip
         comparison = plan.comparison(found, seconds=time.monotonic() - started)
-        yield "", _numbers(source, comparison), skip, *_outcome(source, comparison, base)
+        table = _pairs(plan, brush, found, trained=known_of(source))
+        yield "", _numbers(source, comparison), table, *_outcome(source, comparison, base)
     except MISTAKES as error:
         yield mistake(str(error)), skip, skip, skip, skip
 
 
-def _pairs(plan: "Plan", found: Mapping[Job, Image.Image]) -> str:
-    """A row a prompt: base and LoRA, then both again without the trigger."""
-    names = ("base_picture", "lora_picture", "base_without", "lora_without")
+def _pairs(
+    plan: "Plan", brush: Brush, found: Mapping[Job, Image.Image], *, trained: "Known | None" = None
+) -> str:
+    """A row a prompt: base and LoRA, the nearest training picture, then both without trigger."""
+    names = ["base_picture", "lora_picture", "base_without", "lora_without"]
+    names[2:2] = ["near_head"] if trained is not None else []
     head = "".join(f"<th>{html.escape(text(f'compare_{name}'))}</th>" for name in names)
     body = ""
+    near = iter(trained.nearest([found[*one, 1.0] for one in plan.pairs]) if trained else [])
     leaks = iter(plan.leaks)
     for one in plan.pairs:
         leak = next(leaks, None) if one[1] == plan.pairs[0][1] else None
-        jobs = [(*one, 0.0), (*one, 1.0), *([(*leak, 0.0), (*leak, 1.0)] if leak else [])]
-        cells = "".join(_cell(job, found) for job in jobs)
+        cells = [_cell((*one, at), brush, found) for at in (0.0, 1.0)]
+        cells += [f"<td>{nearest(next(near))}</td>"] if trained else []
+        cells += [_cell((*leak, at), brush, found) for at in (0.0, 1.0)] if leak else []
         seed = text("train_seed", seed=one[1])
-        body += f"<tr><th><span>{html.escape(one[0])}</span> <i>{seed}</i></th>{cells}</tr>"
+        said = f"<span>{html.escape(one[0])}</span> <i>{seed}</i>"
+        body += f"<tr><th>{said}</th>{''.join(cells)}</tr>"
     return (
         f'<div class="matrix pairs"><table><thead><tr><th></th>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
 
-def _cell(job: Job, found: Mapping[Job, Image.Image]) -> str:
+def _cell(job: Job, brush: Brush, found: Mapping[Job, Image.Image]) -> str:
     image = found.get(job)
     if image is None:
         return '<td><div class="pending"></div></td>'
-    alt = html.escape(job[0])
+    alt = html.escape(brush.caption(job))
     return f'<td><img alt="{alt}" title="{alt}" src="{data_uri(image, SIDE_PX)}"></td>'
 
 

@@ -7,28 +7,26 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from workbench.app.compare_source import Brush, Job, final_file, recipe_of
 from workbench.app.desk import loading
 from workbench.app.words import text
 from workbench.settings import SettingsError
 from workbench.workspace import jobs
 from workbench.workspace.device import DeviceBusy, borrowed
 from workbench.workspace.folders import Workspace
-from workbench.workspace.loras import Source, checkpoints
+from workbench.workspace.loras import Source
 
 if TYPE_CHECKING:
-    from workbench.evaluation.loading import Trained, Wanted
+    from workbench.evaluation.loading import Trained
 
 IDLE_S = 120.0  # afterwards the device is given back; at once where a training waits
 MAX_PICTURES = 500
 AT_ONCE = 2  # pictures of one batch: between batches it can be cancelled, and they are shown
 GUESS_S = 4.0  # for a picture, before one was drawn
-Job = tuple[str, int, float]  # prompt, seed, strength
-Key = tuple[str, str, str, int, float]  # base, file and its time, then the job
 
 
 @dataclass
@@ -58,63 +56,61 @@ class Advance:
 
 _lock = threading.Lock()
 _held: _Held | None = None
-_pictures: OrderedDict[Key, Image.Image] = OrderedDict()
+_pictures: OrderedDict[tuple[object, ...], Image.Image] = OrderedDict()
 _seconds: dict[str, float] = {}
 
 
-def known(source: Source, file: Path, asked: Sequence[Job]) -> dict[Job, Any]:
+def known(brush: Brush, asked: Sequence[Job]) -> dict[Job, Any]:
     """Pictures that need not be drawn: a run's own, and those drawn before.
 
     Args:
-        source: whose.
-        file: the LoRA file that acts.
+        brush: what draws.
         asked: which pictures.
     Returns:
         Those that are there.
     """
     from workbench.evaluation.compare import drawn_pictures
 
-    wanted, found = wanted_of(source), {}
-    if source.is_run and _is_final(source, file):
-        found = {job: x for job, x in drawn_pictures(source.path).items() if job in set(asked)}
+    source, found = brush.source, {}
+    if source.is_run and brush.how is None and brush.base is None:
+        final, wanted = brush.file == final_file(source), set(asked)
+        own = drawn_pictures(source.path).items()
+        found = {job: x for job, x in own if job in wanted and (final or not job[2])}
     for job in asked:
-        if (key := _key(wanted, file, job)) in _pictures:
+        if (key := brush.key(job)) in _pictures:
             found[job] = _pictures[key]
     return found
 
 
-def estimate_s(source: Source, count: int) -> float:
+def estimate_s(brush: Brush, count: int) -> float:
     """Guess how long drawing will take.
 
     Args:
-        source: with which model.
+        brush: what draws.
         count: pictures.
     Returns:
         Seconds, by what its pictures took last: here, or while it was trained.
     """
-    each = _seconds.get(source.run or source.key)
-    return count * (each if each is not None else _measured(source) or GUESS_S)
+    each = _seconds.get(brush.base_key)
+    if each is not None:
+        return count * each * brush.sampling.steps
+    return count * (_measured(brush.source) or GUESS_S)
 
 
-def drawing(
-    workspace: Workspace, source: Source, asked: Sequence[Job], *, file: Path, base: str | None
-) -> Iterator[Advance]:
+def drawing(workspace: Workspace, brush: Brush, asked: Sequence[Job]) -> Iterator[Advance]:
     """Draw pictures a few at a time; a training is waited for, never disturbed.
 
     Args:
         workspace: whose device.
-        source: a run or a file.
+        brush: what draws.
         asked: which pictures.
-        file: the LoRA file that acts.
-        base: where the base lies, if not where the source says.
     Yields:
         After each batch and each second of waiting; at last with all pictures.
     Raises:
         SettingsError: the memory does not suffice, or no base is known.
         FileRefused: the file is unsound, or does not fit its base.
     """
-    wanted = wanted_of(source)
-    found = known(source, file, asked)
+    found = known(brush, asked)
     missing = [job for job in dict.fromkeys(asked) if job not in found]
     yield Advance(len(found), len(found) + len(missing), "", dict(found))
     total = len(found) + len(missing)
@@ -122,64 +118,13 @@ def drawing(
         strength = missing[0][2]
         batch = [job for job in missing if job[2] == strength][:AT_ONCE]
         try:
-            drawn = _draw(workspace, source, file, batch, base=base)
+            found |= _draw_once(workspace, brush, batch)
         except DeviceBusy as busy:
             yield Advance(len(found), total, str(busy), dict(found))
             time.sleep(1)
             continue
-        for job, image in drawn.items():
-            found[job] = image
-            _remember(_key(wanted, file, job), image)
         missing = [job for job in missing if job not in found]
         yield Advance(len(found), total, "", dict(found))
-
-
-def wanted_of(source: Source) -> "Wanted":
-    """What a source is drawn with: its recipe's prompts and sampling.
-
-    Args:
-        source: a run or a file.
-    Returns:
-        What is known of it without loading a model.
-    Raises:
-        FileRefused: the file is unsound.
-    """
-    from workbench.evaluation.loading import Wanted, wanted
-
-    recipe = recipe_of(source)
-    return wanted(recipe) if recipe is not None and recipe.data.subsets else Wanted()
-
-
-def recipe_of(source: Source) -> Any:
-    """The recipe that made a source.
-
-    Args:
-        source: a run or a file.
-    Returns:
-        The recipe; None for a file of another program.
-    """
-    from workbench.evaluation.loading import recorded_recipe
-    from workbench.recipe import Recipe
-
-    if source.is_run:
-        return Recipe.load(source.path / "recipe.toml")
-    return recorded_recipe(source.path)
-
-
-def final_file(source: Source) -> Path:
-    """The file that a source means by itself.
-
-    Args:
-        source: a run or a file.
-    Returns:
-        The run's last LoRA, which is that of its latest step where it was stopped; or the file.
-    """
-    if not source.is_run:
-        return source.path
-    final = source.path / "lora" / f"{recipe_of(source).name}.safetensors"
-    if final.exists() or final.with_suffix("").exists():
-        return final
-    return next(reversed(checkpoints(source.path)), final)
 
 
 def give_back() -> None:
@@ -188,36 +133,45 @@ def give_back() -> None:
         _release()
 
 
-def _draw(
-    workspace: Workspace, source: Source, file: Path, batch: Sequence[Job], *, base: str | None
-) -> dict[Job, Image.Image]:
-    """One batch of one strength."""
+def _draw_once(workspace: Workspace, brush: Brush, batch: Sequence[Job]) -> dict[Job, Image.Image]:
+    """One batch of one strength, but for what another visitor drew in the meantime."""
+    with _lock:
+        keys = {job: brush.key(job) for job in batch}
+        missing = [job for job in batch if keys[job] not in _pictures]
+        drawn = _draw(workspace, brush, missing) if missing else {}
+        found = {job: drawn.get(job) or _pictures[keys[job]] for job in batch}
+        for job, image in drawn.items():
+            _remember(keys[job], image)
+    return found
+
+
+def _draw(workspace: Workspace, brush: Brush, batch: Sequence[Job]) -> dict[Job, Image.Image]:
     import torch
 
     from workbench.records.sampling import draw
 
-    with _lock:
-        try:
-            trained = _loaded(workspace, source, file, base)
-            started = time.monotonic()
-            with trained.adapter.strength(batch[0][2]):
-                pairs = [(prompt, seed) for prompt, seed, _ in batch]
-                drawn = [one.image for one in draw(trained.family, trained.sampling, pairs)]
-        except (torch.OutOfMemoryError, MemoryError):
-            _release()
-            raise SettingsError(text("compare_memory")) from None
-        assert _held is not None
-        _held.used = time.monotonic()
-        _seconds[source.run or source.key] = (_held.used - started) / len(batch)
+    try:
+        trained = _loaded(workspace, brush)
+        started, how = time.monotonic(), brush.sampling
+        with trained.adapter.strength(batch[0][2]):
+            pairs = [(prompt, seed) for prompt, seed, _ in batch]
+            drawn = [one.image for one in draw(trained.family, how, pairs)]
+    except (torch.OutOfMemoryError, MemoryError):
+        _release()
+        raise SettingsError(text("compare_memory")) from None
+    assert _held is not None
+    _held.used = time.monotonic()
+    _seconds[brush.base_key] = (_held.used - started) / len(batch) / how.steps
     return dict(zip(batch, drawn, strict=True))
 
 
-def _loaded(workspace: Workspace, source: Source, file: Path, base: str | None) -> "Trained":
-    """The model, loaded unless it is there; another file of the same run takes its place."""
+def _loaded(workspace: Workspace, brush: Brush) -> "Trained":
+    """The model, loaded unless it is there; another file for the same base takes its place."""
     global _held
     from workbench.evaluation.loading import open_lora, open_run, with_file
 
-    key = f"{workspace.root}/{source.run or source.key}/{base or ''}"
+    source, file, base = brush.source, brush.file, brush.base
+    key = f"{workspace.root} {brush.base_key}"
     if _held is not None and _held.key == key:
         if _held.trained.path != file:
             trained, _held.trained = _held.trained, None  # type: ignore[assignment]
@@ -278,20 +232,10 @@ def _release() -> None:
     given.close()
 
 
-def _key(wanted: "Wanted", file: Path, job: Job) -> Key:
-    stamp = f"{file}@{file.stat().st_mtime_ns if file.exists() else 0}"
-    prompt, seed, strength = job
-    return str(hash(wanted.sampling.model_dump_json())), stamp, prompt, seed, strength
-
-
-def _remember(key: Key, image: Image.Image) -> None:
+def _remember(key: tuple[object, ...], image: Image.Image) -> None:
     _pictures[key] = image
     while len(_pictures) > MAX_PICTURES:
         _pictures.popitem(last=False)
-
-
-def _is_final(source: Source, file: Path) -> bool:
-    return file == final_file(source)
 
 
 def _measured(source: Source) -> float | None:

@@ -6,6 +6,7 @@ duplicates.
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from workbench import store
-from workbench.evaluation.features import at_hand
+from workbench.evaluation.features import Features, at_hand
 from workbench.records.events import Event, Likeness, NearestPicture, Sampled
 
 if TYPE_CHECKING:
@@ -21,6 +22,81 @@ if TYPE_CHECKING:
 
 COPY = 0.95  # similarity from which a sample may be a training picture
 MAX_PICTURES = 64  # training pictures looked at, an even spread
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """The training picture that a sample is most like.
+
+    Attributes:
+        name: of the training picture.
+        similarity: cosine, in [-1, 1].
+        image: the training picture, as it is trained on.
+        is_copy: the sample is nearer to it than nine in ten training pictures are to another.
+        features: what judged.
+    """
+
+    name: str
+    similarity: float
+    image: Image.Image
+    is_copy: bool
+    features: str
+
+
+class Known:
+    """Training pictures as a judge sees them, asked for the nearest one to a sample.
+
+    Args:
+        dataset: of the run; at most 64 of its pictures are looked at.
+        features: what judges.
+        records: which of its pictures; all when left out.
+    """
+
+    def __init__(
+        self, dataset: "Dataset", features: Features, *, records: Sequence[int] | None = None
+    ):
+        self.features = features
+        self.names, self.images = training_pictures(dataset, records)
+        self._vectors = features.pictures(self.images)
+        among = self._vectors @ self._vectors.T
+        np.fill_diagonal(among, -1.0)
+        nearest = among.max(axis=1).tolist()
+        self._limit = copy_limit(nearest) if len(nearest) > 2 else 1.0
+
+    def nearest(self, samples: Sequence[Image.Image]) -> list[Near]:
+        """Find the nearest training picture of each sample.
+
+        Args:
+            samples: any pictures.
+        Returns:
+            One each, in order.
+        """
+        if not samples:
+            return []
+        likeness = self.features.pictures(list(samples)) @ self._vectors.T
+        found = []
+        for row in likeness:
+            best = int(row.argmax())
+            value = float(row[best])
+            name, image = self.names[best], self.images[best]
+            found.append(Near(name, value, image, value >= self._limit, self.features.name))
+        return found
+
+
+def known_pictures(dataset: "Dataset", base: str, *, judge: Path | None = None) -> Known | None:
+    """Look at a run's training pictures, those of the concept where some have a trigger.
+
+    Args:
+        dataset: of the run.
+        base: its base model, which says which judge is at hand.
+        judge: folder of another judge.
+    Returns:
+        The pictures; None where they are drawn without end, or there are none.
+    """
+    if dataset.is_drawn or not len(dataset):
+        return None
+    concept, _ = kinds(dataset)
+    return Known(dataset, at_hand(base, judge=judge), records=concept or None)
 
 
 def likeness(folder: str | Path, events: Sequence[Event]) -> Likeness | None:

@@ -180,8 +180,6 @@ def strength_grid(
     steps = spread(list(files), MAX_STEPS)
     painter = Painter.open(folder, base=base, prompts=[prompt] if prompt else [])
     shown = painter.prompts[0] if prompt is None else prompt
-    places = {
-        (step, at): Spot(files[step], shown, seed, at) for step in steps for at in strengths
-    }
+    places = {(step, at): Spot(files[step], shown, seed, at) for step in steps for at in strengths}
     drawn = painter.pictures(list(places.values()))
     return {step: {at: drawn[places[step, at]] for at in strengths} for step in steps}

@@ -196,7 +196,9 @@ def agreement(sheets: Sequence[Sheet]) -> Agreement | None:
         return None
     total = sum(map(len, shared))
     every = Counter(choice for unit in shared for _, choice in unit)
-    agreeing = sum(_same(Counter(choice for _, choice in unit)) / (len(unit) - 1) for unit in shared)
+    agreeing = sum(
+        _same(Counter(choice for _, choice in unit)) / (len(unit) - 1) for unit in shared
+    )
     raters = {rater for unit in shared for rater, _ in unit}
     return Agreement(agreeing / total, _same(every) / (total * (total - 1)), len(raters))
 

@@ -1,4 +1,4 @@
-_READ = 'reading = {"13 of 20": "open", "65 of 100": "better", "4 of 20": "worse"}'
+_READ = 'reading = {"14 of 20": "open", "70 of 100": "better", "3 of 20": "worse"}'
 
 ANSWERS = {
     "08.vote": {
@@ -22,15 +22,15 @@ ANSWERS = {
         "right": _READ,
         "wrong": {
             "one count": (
-                'reading = {"13 of 20": "open"}',
+                'reading = {"14 of 20": "open"}',
                 "each count has one of the three words",
             ),
-            "more is better": (_READ.replace("open", "better"), "13 of 20 is read right"),
+            "more is better": (_READ.replace("open", "better"), "14 of 20 is read right"),
             "the share alone": (
                 _READ.replace('100": "better', '100": "open'),
-                "65 of 100 is read right",
+                "70 of 100 is read right",
             ),
-            "losing says nothing": (_READ.replace("worse", "open"), "4 of 20 is read right"),
+            "losing says nothing": (_READ.replace("worse", "open"), "3 of 20 is read right"),
         },
     },
 }

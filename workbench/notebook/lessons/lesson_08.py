@@ -6,12 +6,12 @@ from typing import Any
 
 from PIL import ImageFilter
 
-from workbench.evaluation.results import Pair
-from workbench.evaluation.votes import Ballot, wilson
+from workbench.evaluation.ballots import Ballot, Slip
+from workbench.evaluation.statistics import anytime_interval
 from workbench.notebook.checking import Exercise, Property
 from workbench.notebook.lessons import Lesson
 
-COUNTS = {"13 of 20": (13, 20), "65 of 100": (65, 100), "4 of 20": (4, 20)}
+COUNTS = {"14 of 20": (14, 20), "70 of 100": (70, 100), "3 of 20": (3, 20)}
 READINGS = ("better", "worse", "open")
 MAX_EQUAL = 0.5  # who finds most pairs equal has not looked
 NUM_CONTROLS = 4
@@ -32,13 +32,15 @@ def with_controls(
     lots = random.Random(f"controls {seed}")
     mixed: list[tuple[Ballot, bool]] = [(one, False) for one in hidden]
     for one in lots.sample(list(hidden), min(NUM_CONTROLS, len(hidden))):
-        sharp = one.pair.trained
+        sharp = one.second
         blurred = sharp.filter(ImageFilter.GaussianBlur(max(sharp.size) / _BLUR))
-        pair = Pair(one.prompt, one.pair.seed, blurred, sharp)
-        mixed.append((Ballot(pair, trained_is_left=lots.random() < 0.5), True))
+        slip = Slip(one.prompt, one.slip.seed, first_is_left=lots.random() < 0.5)
+        mixed.append((Ballot(slip, blurred, sharp), True))
     lots.shuffle(mixed)
     letters = {
-        k: "l" if one.trained_is_left else "r" for k, (one, control) in enumerate(mixed) if control
+        k: "r" if one.slip.first_is_left else "l"
+        for k, (one, control) in enumerate(mixed)
+        if control
     }
     return tuple(one for one, _ in mixed), letters
 
@@ -79,21 +81,21 @@ def _readings(answer: Any, facts: Mapping[str, Any]) -> str | None:
 
 
 def _reading(count: str, answer: Mapping[str, str]) -> str | None:
-    low, high = wilson(*COUNTS[count])
+    low, high = anytime_interval(*COUNTS[count])
     wanted = "better" if low > 0.5 else "worse" if high < 0.5 else "open"
     return None if answer[count] == wanted else f"{answer[count]!r}"
 
 
 def _few_votes(answer: Mapping[str, str], facts: Mapping[str, Any]) -> str | None:
-    return _reading("13 of 20", answer)
+    return _reading("14 of 20", answer)
 
 
 def _many_votes(answer: Mapping[str, str], facts: Mapping[str, Any]) -> str | None:
-    return _reading("65 of 100", answer)
+    return _reading("70 of 100", answer)
 
 
 def _lost_votes(answer: Mapping[str, str], facts: Mapping[str, Any]) -> str | None:
-    return _reading("4 of 20", answer)
+    return _reading("3 of 20", answer)
 
 
 VOTE = Exercise(
@@ -127,22 +129,22 @@ INTERVAL = Exercise(
         Property(
             "each count has one of the three words",
             _readings,
-            'a dict: {"13 of 20": "open", ...}',
+            'a dict: {"14 of 20": "open", ...}',
         ),
         Property(
-            "13 of 20 is read right",
+            "14 of 20 is read right",
             _few_votes,
-            "move the sliders to 65 % of 20: is one half inside the interval?",
+            "move the sliders to 70 % of 20: is one half inside the interval?",
         ),
         Property(
-            "65 of 100 is read right",
+            "70 of 100 is read right",
             _many_votes,
-            "the same share, five times the votes: the interval is less than half as wide",
+            "the same share, five times the votes: the interval is about half as wide",
         ),
         Property(
-            "4 of 20 is read right",
+            "3 of 20 is read right",
             _lost_votes,
-            "seen from the other side it is 16 of 20",
+            "seen from the other side it is 17 of 20",
         ),
     ),
 )
@@ -156,10 +158,11 @@ LESSON = Lesson(
         "wb": "# Train",
         "comparison": "# Slide",
         "recipe": "# Train",
+        "contest": "# Pairs to vote on",
         "controls": "# Pairs to vote on",
         "hidden": "# Pairs to vote on",
         "votes": "# Your votes",
-        "wilson": "# What you voted for",
+        "anytime_interval": "# What you voted for",
         "reading": "# Your reading",
     },
     exercises=(VOTE, INTERVAL),
