@@ -332,4 +332,5 @@ def _page(prompt: str, left: Image.Image, right: Image.Image) -> str:
         "</figure>"
         for side, image in (("left", left), ("right", right))
     )
-    return f'<p><b>{html.escape(prompt)}</b></p><div class="views side"><div class="stage">{shown}</div></div>'
+    stage = f'<div class="views side"><div class="stage">{shown}</div></div>'
+    return f"<p><b>{html.escape(prompt)}</b></p>{stage}"

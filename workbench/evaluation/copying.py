@@ -83,7 +83,9 @@ class Known:
         return found
 
 
-def known_pictures(dataset: "Dataset", base: str, *, judge: Path | None = None) -> Known | None:
+def known_pictures(
+    dataset: "Dataset", base: str, *, judge: str | Path | None = None
+) -> Known | None:
     """Look at a run's training pictures, those of the concept where some have a trigger.
 
     Args:

@@ -21,13 +21,16 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from workbench import store
-from workbench.evaluation import tables
+from workbench.evaluation import tables, vote_page
 from workbench.evaluation.results import Comparison, DriftRow, Proof, Strip, Verdict
 from workbench.records.judgement import Judgement
 
 if TYPE_CHECKING:
     from jinja2 import Template
     from plotly.graph_objects import Figure
+
+    from workbench.evaluation.copying import Near
+    from workbench.evaluation.votes import Tally
 
 MAX_SIDE_PX = 768
 
@@ -68,6 +71,11 @@ class Report:
         warnings: what the run warned about.
         recipe: TOML text.
         made: when, in words.
+        source: what drew the trained pictures: file, step and strength.
+        nearest: prompt and seed to the training picture that the sample is most like.
+        votes: the run's blind votes, counted.
+        refused: why files of votes were not counted.
+        offer: names of the two sides that the page can be voted on; None offers no vote.
     """
 
     name: str
@@ -86,6 +94,11 @@ class Report:
     warnings: tuple[Notice, ...] = ()
     recipe: str = ""
     made: str = ""
+    source: str = ""
+    nearest: Mapping[tuple[str, int], "Near"] = field(default_factory=dict)
+    votes: tuple["Tally", ...] = ()
+    refused: tuple[str, ...] = ()
+    offer: tuple[str, str] | None = None
 
 
 def write(report: Report, path: str | Path) -> Path:
@@ -119,8 +132,10 @@ def render(report: Report, *, whole: bool = True) -> str:
     return template("report.html.j2").render(
         r=report,
         whole=whole,
-        css=Markup(asset("report.css")),
-        js=Markup(asset("report.js")),
+        css=Markup(asset("report.css") + asset("looking.css")),
+        js=Markup(asset("report.js") + asset("looking.js")),
+        vote_rows=Markup(vote_page.rows(report.votes, report.refused)),
+        vote_data=Markup(inside_script(vote_page.data(report))),
         figures=Markup("{" + inside_script(drawn) + "}"),
         plotly=Markup(packed_plotly() if figures else ""),
         uri=data_uri,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench import store
-from workbench.evaluation import curves, diagnosis, page, tables
+from workbench.evaluation import beside, curves, diagnosis, page, tables
 from workbench.evaluation.page import Notice, Report, duration
 from workbench.evaluation.results import Comparison, Proof, ProofRow, Strip, Verdict
 from workbench.records import judgement
@@ -68,7 +68,7 @@ def write_report(
 
     if place.is_dir():
         verdict.judge(place, comparison, judge=judge, leak=comparison.leak)
-        report = gather(place, comparison=comparison, proof=proof, started=started)
+        report = gather(place, comparison=comparison, proof=proof, started=started, judge=judge)
         return _write(report, Path(out or place / "report.html"))
     judged = verdict.judge_file(place, comparison, judge=judge)
     report = Report(
@@ -95,6 +95,7 @@ def gather(
     comparison: Comparison | None = None,
     proof: Proof | None = None,
     started: float | None = None,
+    judge: str | Path | None = None,
 ) -> Report:
     """Gather a run folder's events, recipe and samples into a report, without a model.
 
@@ -103,6 +104,7 @@ def gather(
         comparison: pictures of base and LoRA.
         proof: the reload proof; otherwise what the events say of it.
         started: `time.monotonic()` when the comparison began, for the timings.
+        judge: what finds the nearest training picture of each sample; the one at hand without.
     Returns:
         The report.
     """
@@ -129,6 +131,7 @@ def gather(
         warnings=_notices(events),
         recipe=store.read_text(recipe) if recipe.exists() else "",
         made=time.strftime("on %Y-%m-%d"),
+        **beside.fields(folder, events, comparison, judge=judge),
     )
 
 
