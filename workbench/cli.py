@@ -20,6 +20,7 @@ from workbench.commands import (
     prior,
     runs,
     training,
+    voting,
     work,
 )
 from workbench.commands.terminal import complain, is_users_mistake
@@ -38,7 +39,7 @@ for command in (
     *(captions.caption, datasets.buckets, prior.make_prior),
     *(pictures.sample, pictures.compare, pictures.verify, experiment.experiment),
     *(loras.inspect, loras.convert, loras.merge, bundle.bundle),
-    *(noise.noise, runs.runs, runs.diagnose, page.app, work.work, doctor.doctor),
+    *(noise.noise, runs.runs, runs.diagnose, voting.votes, page.app, work.work, doctor.doctor),
 ):
     app.command()(command)
 app.command(context_settings=launching.PASSES_ON)(launching.launch)

@@ -73,7 +73,7 @@ def test_the_sentence_names_the_sides_and_claims_no_more_than_the_interval() -> 
     won = Tally(NAMES, 17, 3)
     assert won.winner == "early"
     assert won.sentence == (
-        "early won 17 of 20 votes against late (share 85%, 95.0% interval 53% to 99%): early is "
+        "early won 17 of 20 votes against late (share 85%, 95% interval 53% to 99%): early is "
         "preferred, for these prompts."
     )
     assert Tally(NAMES, 3, 17).sentence.startswith("late won 17 of 20 votes against early")

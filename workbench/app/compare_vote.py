@@ -136,16 +136,20 @@ def _offer(desk: Desk, key: str | None) -> tuple[Any, Any]:
 
 def _sides(desk: Desk, source: Source) -> list[tuple[str, str]]:
     """Label and value, "key@strength": its own strengths first, its files, the base, other runs."""
+    from workbench.evaluation.painter import content
+
     final = final_file(source)
     found = [
         (text("compare_vote_at", name=final.stem, strength=f"{at:g}"), f"{source.key}@{at:g}")
         for at in STRENGTHS
     ]
     files = reversed(checkpoints(source.path)) if source.is_run else ()
-    found += [(path.stem, f"file/{source.run}/{path.name}@1") for path in files if path != final]
+    same = content(final)  # the last step's file holds what the final one does
+    others = [path for path in files if content(path) != same]
+    found += [(path.stem, f"file/{source.run}/{path.name}@1") for path in others]
     found.append((text("compare_vote_base"), f"{source.key}@0"))
-    others = [one for one in sources(desk.workspace) if one.is_run and one.key != source.key]
-    return found + [(text("compare_run", name=one.run), f"{one.key}@1") for one in others]
+    runs = [one for one in sources(desk.workspace) if one.is_run and one.key != source.key]
+    return found + [(text("compare_run", name=one.run), f"{one.key}@1") for one in runs]
 
 
 def _side(desk: Desk, value: str | None, base: str) -> "tuple[Brush, Side]":

@@ -97,7 +97,7 @@ class Tally:
         verb = "won" if self.question == "better" else "was called spoilt in"
         said = (
             f"{ahead} {verb} {count} of {self.decided} votes against {behind} (share "
-            f"{count / self.decided:.0%}, {self.level:.1%} interval {low:.0%} to {high:.0%})"
+            f"{count / self.decided:.0%}, {100 * self.level:g}% interval {low:.0%} to {high:.0%})"
         )
         aside = f" {self.equal} pairs were called equal and are not counted." * bool(self.equal)
         if self.winner is None:
