@@ -91,7 +91,10 @@ def test_a_pair_is_drawn_once_and_then_known(desk, drawn):
 
 def test_a_picture_brings_what_it_is_and_its_nearest_training_picture(desk, drawn):
     *_, (page, _) = compare_look._look(desk, "run/one", "", PROMPTS[0], 3, 0.5, "loupe")
-    for words in ("Base · seed 3, guidance 3, 20 sampling steps", "one · strength 0.5 · seed 3"):
+    for words in (
+        "critters · seed 3, guidance 3, 20 sampling steps",
+        "one · strength 0.5 · seed 3",
+    ):
         assert f"{words}" in page
     assert page.count(PROMPTS[0]) == 4, "as words for each picture, and as its caption"
     assert re.search(

@@ -94,3 +94,20 @@ def test_a_step_that_was_not_saved_names_those_that_were(files, tmp_path: Path, 
     assert side(tmp_path, step=52, strength=0.5) == Side(files[1], 0.5)
     with pytest.raises(FileRefused, match="no LoRA file of step 30; there are: 26, 52"):
         side(tmp_path, step=30)
+
+
+def test_weights_are_told_by_their_content(tmp_path: Path):
+    import torch
+    from safetensors.torch import save_file
+
+    from workbench.evaluation.painter import content
+
+    def write(name: str, value: float, notes: dict[str, str]) -> Path:
+        save_file({"a": torch.full((4,), value)}, tmp_path / name, metadata=notes)
+        return tmp_path / name
+
+    one = write("one.safetensors", 1.0, {"ss_output_name": "one"})
+    assert content(write("two.safetensors", 1.0, {"ss_output_name": "two"})) == content(one)
+    assert content(write("other.safetensors", 2.0, {"ss_output_name": "one"})) != content(one)
+    peft = write("peft.safetensors", 1.0, {"lora_adapter_metadata": '{"lora_alpha": 4}'})
+    assert content(peft) != content(one), "PEFT keeps alpha in its notes"

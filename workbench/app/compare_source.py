@@ -48,6 +48,12 @@ class Brush:
         settings = recipe.base.model_dump_json(exclude={"path"} if self.base else None)
         return f"{self.base or ''} {settings} {recipe.data.captions.max_tokens}"
 
+    @property
+    def _base_name(self) -> str:
+        recipe = recipe_of(self.source)
+        path = self.base or (recipe.base.path if recipe is not None else "")
+        return Path(path).name or text("compare_base_picture")
+
     def key(self, job: Job) -> tuple[object, ...]:
         """Name a picture by its content: the base's is the same whatever file lies beside it.
 
@@ -71,7 +77,7 @@ class Brush:
         """
         prompt, seed, strength = job
         how = self.sampling
-        parts = [text("compare_base_picture") if not strength else self.file.stem]
+        parts = [self.file.stem if strength else self._base_name]
         if strength and (step := step_of(self.file)):
             parts.append(text("compare_said_step", step=step))
         if strength:

@@ -1,14 +1,13 @@
 """Two pictures on one another: slider, blink, difference, loupe, each with what it is beside it."""
 
 import html
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from workbench.app.compare_source import recipe_of
-from workbench.app.desk import MISTAKES, pictures
+from workbench.app.desk import MISTAKES, loading, pictures
 from workbench.app.words import text
 from workbench.evaluation.page import data_uri
 from workbench.workspace.loras import Source
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 VIEWS = ("slider", "side", "blink", "difference", "loupe")
 THUMBNAIL_PX = 160
-_looking = threading.Lock()
 _seen: "list[tuple[object, Known | None]]" = []  # of the source that was looked at last
 # What moves is told once, for whatever page is shown later: the pictures come anew with each view.
 SCRIPT = """
@@ -143,7 +141,7 @@ def known_of(source: Source) -> "Known | None":
         dataset = pictures(recipe)
         if dataset is None:
             return None
-        with _looking:
+        with loading():  # its judge is a model like any other
             if not _seen or _seen[0][0] is not dataset.records:  # found anew when a file changes
                 _seen[:] = [(dataset.records, known_pictures(dataset, recipe.base.path))]
             return _seen[0][1]

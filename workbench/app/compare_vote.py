@@ -113,7 +113,10 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
         api_visibility="private", concurrency_id="compare", concurrency_limit=2,
     )  # fmt: skip
     stop.click(lambda: give_back(), None, None, cancels=[event], **QUIETLY)
-    end.click(lambda now: _counted(now) if now else _still(), vote, outputs, **QUIETLY)
+    end.click(
+        lambda now: (*(_counted(now) if now else _still()), ""), vote, [*outputs, ready],
+        cancels=[event], **QUIETLY,
+    )  # fmt: skip
     for choice, button in buttons.items():
         button.click(
             lambda now, choice=choice: (yield from go_on(now, choice)), vote, outputs, **QUIETLY

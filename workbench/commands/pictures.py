@@ -106,6 +106,7 @@ def compare(
 ) -> None:
     """Say whether a LoRA is better than its base: same prompts and seeds, six questions, a report.
 
+    Further run folders put the runs side by side: equal prompts and seeds, recipes, curves.
     Eight prompts and four seeds are drawn unless others are given: fewer say too little. Settings
     are strengths, num_strips, leakage, in_model, num_prompts and num_seeds, such as num_seeds=2.
     """
@@ -116,6 +117,16 @@ def compare(
         return
     if trained is None:
         raise SettingsError("give a run folder, a LoRA file, or --images FOLDER FOLDER")
+    runs = [Path(one) for one in settings or () if "=" not in one]
+    if runs:
+        rest = [one for one in settings or () if "=" in one]
+        if rest or judge:
+            raise SettingsError(
+                f"runs side by side take --prompt, --seed, --base and --out, not "
+                f"{', '.join([*rest, *(['--judge'] if judge else [])])}"
+            )
+        _compare_runs([trained, *runs], prompt, seed, base=base, out=out)
+        return
     from workbench.evaluation import compare as comparing
     from workbench.evaluation.report import write_report
     from workbench.settings import override
@@ -168,6 +179,35 @@ def _judge(name: str | None) -> Path | None:
     folder = judges.fetch(offer)
     say(f"  kept in {folder}")
     return folder
+
+
+def _compare_runs(
+    runs: Sequence[Path],
+    prompts: Sequence[str] | None,
+    seeds: Sequence[int] | None,
+    *,
+    base: str | None,
+    out: Path | None,
+) -> None:
+    """Runs side by side, on a page beside their folders."""
+    from workbench.evaluation import several_page
+    from workbench.evaluation.several import compare_runs
+
+    with StageBar() as bar:
+        found = compare_runs(
+            runs,
+            prompts=prompts or (),
+            seeds=seeds or (),
+            base=base,
+            told=lambda done, total: bar.update("drawing", done, total, unit="pictures"),
+        )
+    if found.differs:
+        rows = [(path, *values) for path, values in found.differs.items()]
+        table(("setting", *found.names), rows)
+    else:
+        say("Their recipes are the same but for the name.")
+    page = out or runs[0].resolve().parent / f"compare-{'-'.join(found.names)}.html"
+    say(str(several_page.write(found, page)))
 
 
 def _compare_folders(

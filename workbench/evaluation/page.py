@@ -24,12 +24,14 @@ from workbench import store
 from workbench.evaluation import tables, vote_page
 from workbench.evaluation.results import Comparison, DriftRow, Proof, Strip, Verdict
 from workbench.records.judgement import Judgement
+from workbench.records.votes import Question
 
 if TYPE_CHECKING:
     from jinja2 import Template
     from plotly.graph_objects import Figure
 
     from workbench.evaluation.copying import Near
+    from workbench.evaluation.several import Several
     from workbench.evaluation.votes import Tally
 
 MAX_SIDE_PX = 768
@@ -76,6 +78,9 @@ class Report:
         votes: the run's blind votes, counted.
         refused: why files of votes were not counted.
         offer: names of the two sides that the page can be voted on; None offers no vote.
+        question: what that vote asks: which is spoilt, of the prompts without the trigger, or which
+            is better, of those with it.
+        several: runs side by side.
     """
 
     name: str
@@ -99,6 +104,8 @@ class Report:
     votes: tuple["Tally", ...] = ()
     refused: tuple[str, ...] = ()
     offer: tuple[str, str] | None = None
+    question: Question = "spoilt"
+    several: "Several | None" = None
 
 
 def write(report: Report, path: str | Path) -> Path:
@@ -161,9 +168,21 @@ class Fragment:
 
     def _repr_html_(self) -> str:
         page = render(Report("", Verdict(""), comparison=self.comparison), whole=False)
-        size = "width: 100%; height: 640px; border: 0; resize: vertical"
-        shown = f'title="LoRA against base" style="{size}" srcdoc="{html.escape(page)}"'
-        return f"<iframe {shown}></iframe>"
+        return framed(page, title="LoRA against base")
+
+
+def framed(page: str, *, title: str) -> str:
+    """Put a page into a frame, so that it and a notebook's own styles leave each other alone.
+
+    Args:
+        page: HTML.
+        title: for those who cannot see it.
+    Returns:
+        One element.
+    """
+    size = "width: 100%; height: 640px; border: 0; resize: vertical"
+    shown = f'title="{html.escape(title)}" style="{size}" srcdoc="{html.escape(page)}"'
+    return f"<iframe {shown}></iframe>"
 
 
 def data_uri(image: Image.Image, max_side_px: int = MAX_SIDE_PX) -> str:

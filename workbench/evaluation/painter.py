@@ -1,5 +1,7 @@
 """Pictures of any file, strength, guidance and steps on one loaded base, none drawn twice."""
 
+import functools
+import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from workbench import store
+from workbench.adapters.peft_format import PACKED
 from workbench.evaluation.loading import Trained, open_trained, with_file
 from workbench.records.sampling import SampleSettings, draw
 from workbench.settings import replace
@@ -125,7 +128,7 @@ class Painter:
         with self._lock:  # a vote draws ahead in another thread
             fresh = [spot for spot in batch if self._key(spot) not in self._drawn]
             trained = self._with(first)
-            how = sampled(trained.sampling, guidance=first.guidance, steps=first.steps)
+            how = sampled(self.sampling, guidance=first.guidance, steps=first.steps)
             jobs = [(spot.prompt, spot.seed) for spot in fresh]
             with trained.adapter.strength(first.strength):
                 for spot, one in zip(fresh, draw(trained.family, how, jobs), strict=True):
@@ -152,13 +155,30 @@ class Painter:
 
 
 def content(path: Path) -> str:
-    """Name what a LoRA file holds.
+    """Name what a LoRA file holds: a copy, or one with other notes in it, draws the same.
 
     Args:
-        path: a file; or the folder of a full fine-tune, which is named by its time.
+        path: a file; or the folder of a full fine-tune, which is named by its newest file.
     Returns:
-        Equal for equal content.
+        Equal for equal weights.
     """
     if path.is_dir():
         return f"{path}@{max(one.stat().st_mtime_ns for one in path.rglob('*'))}"
-    return store.file_hash(path) if path.exists() else str(path)
+    if not path.exists():
+        return str(path)
+    here = path.stat()
+    return _content(path, here.st_mtime_ns, here.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _content(path: Path, changed_ns: int, size: int) -> str:
+    try:
+        notes, tensors = store.read_header(path)
+    except FileRefused:  # whoever loads it says what is wrong
+        return store.file_hash(path)
+    digest = hashlib.sha256(repr((sorted(tensors.items()), notes.get(PACKED))).encode())
+    with path.open("rb") as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

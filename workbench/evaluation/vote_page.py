@@ -30,20 +30,27 @@ def rows(votes: "Sequence[Tally]", refused: Sequence[str] = ()) -> str:
 
 
 def data(report: "Report") -> str:
-    """What the page's script needs to hold a vote on the prompts without the trigger.
+    """What the page's script needs to hold a vote.
 
     Args:
         report: with sides on offer.
     Returns:
-        JSON: pairs in the order of the page, names of the sides, level of the interval.
+        JSON: the pairs and where they stand, names of the sides, level of the interval.
     """
     if report.offer is None or report.comparison is None:
         return "null"
     contests = {(one.question, tuple(sorted(one.names))) for one in report.votes}
-    contests.add(("spoilt", tuple(sorted(report.offer))))
-    pairs = [{"prompt": one.prompt, "seed": one.seed} for one in report.comparison.leakage]
-    level = 1 - LEVEL / len(contests)
-    return json.dumps({"pairs": pairs, "sides": report.offer, "level": level})
+    contests.add((report.question, tuple(sorted(report.offer))))
+    spoilt = report.question == "spoilt"
+    shown = report.comparison.leakage if spoilt else report.comparison.pairs
+    asked = {
+        "question": report.question,
+        "where": "#plain" if spoilt else "#with",
+        "pairs": [{"prompt": one.prompt, "seed": one.seed} for one in shown],
+        "sides": report.offer,
+        "level": 1 - LEVEL / len(contests),
+    }
+    return json.dumps(asked)
 
 
 def renew(folder: str | Path) -> bool:

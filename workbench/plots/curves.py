@@ -94,6 +94,28 @@ def several(runs: Mapping[str, tuple[Numbers, Numbers]]) -> "Figure":
     return figure
 
 
+def losses(runs: Mapping[str, tuple[Numbers, Numbers]]) -> "Figure":
+    """Draw the trend of the training loss of several runs over one another.
+
+    Args:
+        runs: name to (steps, loss of each).
+    Returns:
+        The figure.
+    """
+    figure = new_figure(title="Training loss", x="step", y="loss, smoothed")
+    for k, (name, (steps, values)) in enumerate(runs.items()):
+        trend = smooth(values, weight=max(0.0, 1 - 10 / max(len(values), 1)))
+        keep = thin(len(values))
+        figure.add_scatter(
+            x=[steps[i] for i in keep],
+            y=[trend[i] for i in keep],
+            name=name,
+            line={"color": SERIES[k % len(SERIES)], "width": 2.5},
+            hovertemplate="%{y:.4f}",
+        )
+    return figure
+
+
 def loss_by_timestep(edges: Numbers, splits: Mapping[str, tuple[Numbers, Numbers]]) -> "Figure":
     """Draw in which timesteps the model became better than its base.
 

@@ -55,10 +55,10 @@ const interval = (wins, votes, level) => {
 const percent = (share) => Math.round(100 * share) + " %";
 const asking = document.getElementById("vote-data");
 if (asking) {
-  const { pairs, sides, level } = JSON.parse(asking.textContent);
+  const { question, where, pairs, sides, level } = JSON.parse(asking.textContent);
   const id = (name) => document.getElementById("vote-" + name);
   const dialog = document.getElementById("vote");
-  const frames = [...document.querySelectorAll("#plain .frame")];
+  const frames = [...document.querySelectorAll(where + " .frame")];
   const lot = (count) => crypto.getRandomValues(new Uint32Array(1))[0] % count;
   let slips = [];
   let votes = [];
@@ -79,7 +79,7 @@ if (asking) {
     id("end").hidden = Boolean(slip);
     if (!slip) return count();
     const [first, second] = slip.frame.querySelectorAll("img");
-    id("asked").textContent = `Pair ${votes.length + 1} of ${slips.length}: which one is spoilt?`;
+    id("asked").textContent = `Pair ${votes.length + 1} of ${slips.length}: which one is ${question}?`;
     id("prompt").textContent = slip.prompt;
     id("left").src = (slip.firstIsLeft ? first : second).src;
     id("right").src = (slip.firstIsLeft ? second : first).src;
@@ -99,17 +99,21 @@ if (asking) {
     const leads = second > first ? 1 : 0;
     const most = Math.max(first, second);
     const [low, high] = interval(most, decided, level);
-    const settled = low > 0.5 ? `${sides[leads]} is spoilt more often, for these prompts.` : "that could be chance.";
+    const [verb, wins] =
+      question === "spoilt"
+        ? ["was called spoilt in", "is spoilt more often"]
+        : ["won", "is preferred"];
+    const settled = low > 0.5 ? `${sides[leads]} ${wins}, for these prompts.` : "that could be chance.";
     id("asked").textContent = "What the votes say";
     id("said").textContent = decided
-      ? `${sides[leads]} was called spoilt in ${most} of ${decided} votes against ${sides[1 - leads]} ` +
+      ? `${sides[leads]} ${verb} ${most} of ${decided} votes against ${sides[1 - leads]} ` +
         `(interval ${percent(low)} to ${percent(high)}): ${settled}`
       : "Every pair was called equal.";
     file();
   };
   const file = () => {
     const rater = id("rater").value.trim() || "rater " + String(lot(1e6)).padStart(6, "0");
-    const sheet = { rater, question: "spoilt", sides, votes };
+    const sheet = { rater, question, sides, votes };
     const data = new Blob([JSON.stringify(sheet, null, 1)], { type: "application/json" });
     URL.revokeObjectURL(id("save").href);
     id("save").href = URL.createObjectURL(data);
