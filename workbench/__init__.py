@@ -16,6 +16,7 @@ from workbench.quiet import hush
 
 if TYPE_CHECKING:
     from workbench.evaluation.compare import compare
+    from workbench.evaluation.several import compare_runs
     from workbench.launch import resume, start
     from workbench.recipe import Recipe
 
@@ -28,9 +29,10 @@ _PUBLIC = {
     "start": "workbench.launch",
     "resume": "workbench.launch",
     "compare": "workbench.evaluation.compare",
+    "compare_runs": "workbench.evaluation.several",
 }
 
-__all__ = ["Recipe", "compare", "resume", "start"]
+__all__ = ["Recipe", "compare", "compare_runs", "resume", "start"]
 
 
 def __getattr__(name: str) -> Any:

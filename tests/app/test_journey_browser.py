@@ -14,7 +14,7 @@ from app_servers import App, start_app
 
 from workbench import store
 from workbench.recipe import Recipe
-from workbench.records import log
+from workbench.records import log, votes
 from workbench.records.events import Progress
 from workbench.workspace.folders import Workspace
 
@@ -57,7 +57,7 @@ def test_from_pictures_to_a_lora_that_was_voted_on(app: App, open_page):
     _look_at_pairs(page)
     _draw_the_grid(page)
     _measure(page, app)
-    _vote(page)
+    _vote(page, app)
     _bring_a_file(page, app)
 
 
@@ -148,28 +148,56 @@ def _steps(run: Path) -> list[int]:
 def _look_at_pairs(page: Any) -> None:
     """What the run has drawn is there at once; another strength is drawn."""
     _go_to(page, "Compare")
-    page.locator("#compare-slider img").first.wait_for()
-    said = page.locator("#compare-said")
-    said.get_by_text("strength 1; seed 0").wait_for()
+    shown = page.locator("#compare-page")
+    shown.locator(".views.slider img").nth(1).wait_for()
+    shown.get_by_text("strength 1 · seed 0").first.wait_for()
+    shown.get_by_text("Nearest training picture: ").wait_for()
+    slider = shown.locator("input[type=range]")
+    slider.focus()
+    slider.press("Home")
+    assert shown.locator(".views").evaluate("x => x.style.getPropertyValue('--at')") == "0%"
     for name, kind in (("Blink", "blink"), ("Difference", "difference"), ("Side by side", "side")):
         page.locator("#compare-view").get_by_text(name, exact=True).click()
-        page.locator(f"#compare-page .views.{kind} img").nth(1).wait_for()
+        shown.locator(f".views.{kind} img").nth(1).wait_for()
+    _look_through_the_loupe(page)
     page.locator("#compare-view").get_by_text("Slider", exact=True).click()
-    page.locator("#compare-slider img").first.wait_for()
+    shown.locator(".views.slider img").first.wait_for()
     strength = page.locator("#compare-strength input[type=number]")
     strength.fill("0.5")
     strength.press("Enter")
     strength.blur()
-    said.get_by_text("strength 0.5; seed 0").wait_for()
+    shown.get_by_text("strength 0.5 · seed 0").first.wait_for()
     page.locator("#compare-prompt input").fill("mochi, critter, a prompt of my own")
     page.locator("#compare-prompt input").press("Enter")
-    said.get_by_text("strength 0.5; seed 0").wait_for()
+    shown.get_by_text("2 sampling steps · mochi, critter, a prompt of my own").first.wait_for()
+
+
+def _look_through_the_loupe(page: Any) -> None:
+    """Both pictures are enlarged about the same point, by mouse and by keys."""
+    page.locator("#compare-view").get_by_text("Loupe", exact=True).click()
+    views = page.locator("#compare-page .views.loupe")
+    views.locator("img").nth(1).wait_for()
+    views.locator(".near-one").wait_for()  # the page that stays
+    box = views.locator(".lens").first.bounding_box()
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.5 * box["height"])
+    page.locator("#compare-page .views.near").wait_for()
+    scales = views.locator(".lens img").evaluate_all(
+        "all => all.map(image => getComputedStyle(image).transform)"
+    )
+    assert scales == ["matrix(4, 0, 0, 4, 0, 0)"] * 2
+    assert abs(float(views.get_attribute("data-x")) - 0.25) < 0.02
+    views.focus()
+    page.keyboard.press("ArrowRight")
+    assert abs(float(views.get_attribute("data-x")) - 0.3125) < 0.02
 
 
 def _draw_the_grid(page: Any) -> None:
     """One that is stopped draws no further and keeps nothing from the next."""
-    page.get_by_text("Which checkpoint, at which strength?").click()
-    strengths = page.locator("#compare-strengths input, #compare-strengths textarea")
+    page.get_by_text("A grid over any two settings").click()
+    strengths = page.locator("#compare-columns-values textarea")
+    page.wait_for_function(
+        "document.querySelector('#compare-columns-values textarea').value.includes('1.25')"
+    )
     usual = strengths.input_value()
     strengths.fill("2, 2.2, 2.4, 2.6, 2.8, 3")
     page.locator("#compare-grid-go").click()
@@ -180,11 +208,12 @@ def _draw_the_grid(page: Any) -> None:
     page.wait_for_timeout(4000)
     assert waiting == page.locator("#compare-grid .pending").count() > 0
     strengths.fill(usual)
+    page.locator("#compare-plain input").check()
     page.locator("#compare-grid-go").click()
-    page.locator("#compare-grid img").nth(7).wait_for()  # two files, four strengths
+    page.locator("#compare-grid thead th", has_text="without the trigger").wait_for()
     page.wait_for_function("!document.querySelector('#compare-grid .pending')")
     assert page.locator("#compare-grid thead th").all_inner_texts()[1:] == [
-        "0.5", "0.75", "1", "1.25",
+        "strength 0.5", "strength 0.75", "strength 1", "strength 1.25", "without the trigger",
     ]  # fmt: skip
 
 
@@ -207,8 +236,12 @@ def _measure(page: Any, app: App) -> None:
     assert download.value.suggested_filename == "journey.safetensors"
 
 
-def _vote(page: Any) -> None:
+def _vote(page: Any, app: App) -> None:
+    """Two strengths, whose pictures give nothing away; the count stays in the run."""
     page.get_by_text("Blind vote", exact=True).click()
+    page.locator("#vote-rater input, #vote-rater textarea").first.fill("Ann")
+    page.locator("#vote-side-second input").click()
+    page.get_by_role("option", name="journey at strength 0.5").click()
     page.locator("#vote-go").click()
     for number in range(1, 21):
         page.locator("#vote-said", has_text=f"Pair {number} of 20").wait_for()
@@ -216,9 +249,15 @@ def _vote(page: Any) -> None:
             page.locator("#vote-left").click()
         else:
             page.locator("body").press("ArrowRight")
-    verdict = page.locator("#vote-said .verdict")
+    verdict = page.locator("#vote-said .verdict").first
     verdict.wait_for()
-    assert re.search(r"won \d+ of 20 votes", verdict.inner_text())
+    assert re.search(r"journey( at 0.5)? won \d+ of 20 votes against", verdict.inner_text())
+    [sheet], _ = votes.load(Path(app.workspace) / "runs" / "journey")
+    assert (sheet.rater, sheet.sides, len(sheet.votes)) == (
+        "Ann",
+        ("journey", "journey at 0.5"),
+        20,
+    )
 
 
 def _bring_a_file(page: Any, app: App) -> None:
@@ -230,7 +269,7 @@ def _bring_a_file(page: Any, app: App) -> None:
     page.wait_for_function(
         "document.querySelector('#compare-source input').value.startsWith('brought')"
     )
-    page.locator("#compare-said").get_by_text("strength 0.5; seed 0").wait_for()
+    page.locator("#compare-page").get_by_text("brought · step").first.wait_for()
     wrong = brought.with_name("wrong.safetensors")
     with zipfile.ZipFile(wrong, "w") as archive:
         archive.writestr("no.txt", "no LoRA")

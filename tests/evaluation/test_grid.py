@@ -10,9 +10,11 @@ from tiny_recipes import tiny_recipe, write_photos
 
 from workbench import launch
 from workbench.evaluation import grid as module
-from workbench.evaluation.grid import saved_files, strength_grid
+from workbench.evaluation.grid import AXES, Line, draw_grid, saved_files, spots, strength_grid
+from workbench.evaluation.painter import Painter, Spot
 from workbench.records.events import Sampled, Saved
 from workbench.records.log import EventLog, read
+from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
 
@@ -90,3 +92,56 @@ def test_of_many_files_an_even_spread_with_both_ends(run: Path, monkeypatch: pyt
 def test_a_run_without_a_file_says_so(tmp_path: Path):
     with pytest.raises(FileRefused, match="they come with training"):
         strength_grid(tmp_path)
+
+
+@pytest.mark.parametrize("rows", AXES)
+@pytest.mark.parametrize("columns", AXES)
+def test_any_two_axes_make_a_grid_and_no_axis_twice(rows, columns):
+    values = {"prompt": ("a", "b"), "seed": (1, 2), "strength": (0.5, 1.0), "guidance": (1.0, 7.0),
+              "steps": (2, 3), "checkpoint": (Path("a"), Path("b"))}  # fmt: skip
+    lines = Line(rows, values[rows]), Line(columns, values[columns])
+    fixed = Spot(Path("x"), "p")
+    if rows == columns:
+        with pytest.raises(SettingsError, match=f"must differ, got {rows} for both"):
+            spots(fixed, *lines)
+        return
+    found = spots(fixed, *lines)
+    assert list(found) == [(r, c) for r in values[rows] for c in values[columns]]
+    field = {"checkpoint": "file"}
+    for (row, column), spot in found.items():
+        assert getattr(spot, field.get(rows, rows)) == row
+        assert getattr(spot, field.get(columns, columns)) == column
+    assert len(set(found.values())) == 4
+
+
+def test_guidance_and_steps_change_the_picture_as_the_recipe_s_own_do(run: Path):
+    """The cell of the run's own values is what the run drew; the others are other pictures."""
+    found = draw_grid(run, Line("guidance", (1.0, 4.0)), Line("steps", (2, 3)))
+    assert list(found) == ["guidance 1", "guidance 4"] and list(found["guidance 4"]) == [
+        "steps 2", "steps 3",
+    ]  # fmt: skip
+    assert _distance(found["guidance 4"]["steps 2"], _own(run, 4, "zib, red")) <= 1
+    others = [found["guidance 1"]["steps 2"], found["guidance 4"]["steps 3"]]
+    assert all(_distance(one, found["guidance 4"]["steps 2"]) > 1 for one in others)
+    with pytest.raises(SettingsError, match="guidance"):
+        draw_grid(run, Line("guidance", (0.5,)), Line("seed", (0,)))
+
+
+def test_nothing_is_drawn_twice(run: Path, monkeypatch: pytest.MonkeyPatch):
+    from workbench.evaluation import painter as painting
+
+    drawn: list[tuple[str, int]] = []
+    draw = painting.draw
+
+    def watched(family, how, jobs):
+        drawn.extend(jobs)
+        return draw(family, how, jobs)
+
+    monkeypatch.setattr(painting, "draw", watched)
+    painter = Painter.open(run)
+    early, late = saved_files(run).values()
+    every = [Spot(file, "blue", 0, at) for file in (early, late) for at in (0.0, 1.0)]
+    first = painter.pictures(every)
+    assert len(drawn) == 3, "the base's picture is the same beside either file"
+    again = painter.pictures([*every, Spot(late, "blue", 0, 1.0, guidance=4.0, steps=2)])
+    assert len(drawn) == 3 and all(again[spot] is first[spot] for spot in every)

@@ -1,4 +1,4 @@
-"""The tab Runs: what has become of each, going on with one, and how two of them differ."""
+"""The tab Runs: what has become of each, going on with one, and how several differ."""
 
 import html
 import time
@@ -10,17 +10,19 @@ from gradio.context import Context
 
 from workbench.app.desk import AT_ONCE, QUIETLY, Desk, hooks, saved_as, saying
 from workbench.app.words import label, text
-from workbench.evaluation.page import duration
+from workbench.evaluation.page import data_uri, duration
 from workbench.plots.curves import several
 from workbench.recipe import Recipe
 from workbench.records.events import Validated
-from workbench.settings import SettingsError, differences
+from workbench.settings import SettingsError
 from workbench.workspace.overview import Standing, overview
 from workbench.workspace.queue import resume
 from workbench.workspace.removing import remove
 from workbench.workspace.spawning import ensure_worker
 from workbench.workspace.views import view
 
+MAX_SIDE_BY_SIDE = 6
+SIDE_PX = 256
 COLUMNS = ("state", "run", "began", "steps", "time", "gap", "verdict")
 
 
@@ -147,44 +149,78 @@ def _deleting(desk: Desk) -> Callable[[str, str], tuple[str, str]]:
 
 
 def _differences(desk: Desk) -> None:
-    """Two runs against one another: what was set otherwise, and where that led."""
+    """Runs against one another: what was set otherwise, where that led, and what each has drawn."""
     with gr.Accordion(label("runs_differ"), open=False) as fold:
-        with gr.Row():
-            first = gr.Dropdown([], label=label("runs_first"), min_width=200)
-            second = gr.Dropdown([], label=label("runs_second"), min_width=200)
-        said = gr.HTML()
+        chosen = gr.Dropdown(
+            [], multiselect=True, max_choices=MAX_SIDE_BY_SIDE, label=label("runs_several"),
+            info=label("runs_several_info"), elem_id="runs-several",
+        )  # fmt: skip
+        said = gr.HTML(elem_id="runs-differ")
         plot = gr.Plot(show_label=False, visible=False)
-
-    def offer() -> tuple[Any, Any]:
-        names = [one.name for one in overview(desk.workspace)]
-        return gr.Dropdown(names), gr.Dropdown(names)
-
-    def differ(one: str | None, other: str | None) -> tuple[Any, Any]:
-        if not one or not other:
-            return "", gr.Plot(visible=False)
-        found = differences(_recipe(desk, one), _recipe(desk, other))
-        rows = "".join(
-            f"<tr><td><code>{html.escape(path)}</code></td>"
-            f"<td>{html.escape(_shown(a))}</td><td>{html.escape(_shown(b))}</td></tr>"
-            for path, (a, b) in found.items()
-        )
-        head = f"<tr><th></th><th>{html.escape(one)}</th><th>{html.escape(other)}</th></tr>"
-        table = f'<table class="differ"><thead>{head}</thead><tbody>{rows}</tbody></table>'
-        series = {name: _gaps(desk, name) for name in (one, other)}
-        drawn = several(series) if any(steps for steps, _ in series.values()) else None
-        return table if found else text("runs_alike"), gr.Plot(drawn, visible=drawn is not None)
-
-    fold.expand(offer, None, [first, second], **QUIETLY)
-    gr.on([first.input, second.input], saying(differ), [first, second], [said, plot], **QUIETLY)
+        drawn = gr.HTML(elem_id="runs-pictures")
+    fold.expand(
+        lambda: gr.Dropdown([one.name for one in overview(desk.workspace)]), None, chosen, **QUIETLY
+    )
+    show = saying(lambda names: _side_by_side(desk, names or []))
+    chosen.change(show, chosen, [said, plot, drawn], **QUIETLY)
 
 
-def _shown(value: Any) -> str:
-    return "–" if value is None else str(value)
+def _side_by_side(desk: Desk, names: list[str]) -> tuple[str, Any, str]:
+    """What recipes differ in, curves over one another, and samples of equal prompt and seed."""
+    from workbench.evaluation.several import recipe_differences
+
+    if len(names) < 2:
+        return "", gr.Plot(visible=False), ""
+    found = recipe_differences([_recipe(desk, name) for name in names])
+    rows = "".join(
+        f"<tr><td><code>{html.escape(path)}</code></td>"
+        + "".join(f"<td>{html.escape(value)}</td>" for value in values)
+        + "</tr>"
+        for path, values in found.items()
+    )
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    table = f'<table class="differ"><thead><tr><th></th>{head}</tr></thead>'
+    said = f'<div class="table">{table}<tbody>{rows}</tbody></table></div>'
+    series = {name: _gaps(desk, name) for name in names}
+    plot = several({k: v for k, v in series.items() if v[0]}) if any(series.values()) else None
+    return (
+        said if found else text("runs_alike"),
+        gr.Plot(plot, visible=plot is not None),
+        _samples(desk, names),
+    )
+
+
+def _samples(desk: Desk, names: list[str]) -> str:
+    """A row a prompt and seed that all of them have drawn: the first one's base, then each run."""
+    from workbench.evaluation.compare import drawn_pictures
+
+    every = [drawn_pictures(desk.workspace.inside("runs", name)) for name in names]
+    shots = [(p, s) for p, s, at in every[0] if at and all((p, s, 1.0) in one for one in every)]
+    hint = text("runs_more_pictures", command=f"workbench compare {' '.join(names)}")
+    hint = f'<p class="lead">{html.escape(hint)}</p>'
+    if not shots:
+        return hint
+    columns = [(text("compare_base_picture"), every[0], 0.0)]
+    columns += [(name, one, 1.0) for name, one in zip(names, every, strict=True)]
+    head = "".join(f"<th>{html.escape(name)}</th>" for name, _, _ in columns)
+    body = ""
+    for prompt, seed in shots:
+        cells = ""
+        for name, pictures, at in columns:
+            image = pictures.get((prompt, seed, at))
+            alt = html.escape(f"{name} · {text('train_seed', seed=seed)} · {prompt}")
+            uri = "" if image is None else data_uri(image, SIDE_PX)
+            cells += f'<td><img alt="{alt}" title="{alt}" src="{uri}"></td>' if uri else "<td></td>"
+        said = f"<span>{html.escape(prompt)}</span> <i>{text('train_seed', seed=seed)}</i>"
+        body += f"<tr><th>{said}</th>{cells}</tr>"
+    table = f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="matrix pairs grid">{table}</div>{hint}'
 
 
 def _gaps(desk: Desk, run: str) -> tuple[list[float], list[float]]:
     """Steps and change of the stable loss against the base, in percent."""
+    from workbench.evaluation.several import gap_series
+
     seen = view(desk.workspace.inside("runs", run))
     seen.refresh()
-    measured = [e for e in seen.of(Validated) if e.split == "train" and e.base_loss]
-    return [e.step for e in measured], [100 * (e.loss / (e.base_loss or 1) - 1) for e in measured]
+    return gap_series(seen.of(Validated))

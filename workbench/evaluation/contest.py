@@ -14,6 +14,8 @@ from workbench.records.votes import Question, Sheet, Vote, save
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
+AHEAD = 4  # pairs
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
@@ -173,6 +175,11 @@ class Contest:
             In the order of `slips`.
         """
         return tuple(self._drawn(self.slips))
+
+    def draw_ahead(self) -> None:
+        """Draw the pairs in their order, a few with one side before the other takes its place."""
+        for start in range(0, len(self.slips), AHEAD):
+            list(self._drawn(self.slips[start : start + AHEAD]))
 
     def _drawn(self, asked: Sequence[Slip]) -> Iterator[Ballot]:
         one, other = self.sides

@@ -125,7 +125,7 @@ def compare_runs(
         names=names,
         strips=_strips(runs, shots, drawn, plain=False),
         plain=_strips(runs, plain, drawn, plain=True),
-        differs=_differs(runs),
+        differs=recipe_differences([run.recipe for run in runs]),
         verdicts=tuple(_verdict(run) for run in runs),
         figures=_figures(events),
     )
@@ -206,14 +206,18 @@ def _strips(
     return tuple(strips)
 
 
-def _differs(runs: Sequence[_Run]) -> dict[str, tuple[str, ...]]:
-    paths = dict.fromkeys(
-        path for run in runs[1:] for path in differences(runs[0].recipe, run.recipe)
-    )
-    paths.pop("name", None)
+def recipe_differences(recipes: Sequence[Recipe]) -> dict[str, tuple[str, ...]]:
+    """Say what recipes differ in.
+
+    Args:
+        recipes: two or more.
+    Returns:
+        Setting, but for the name, to its value in each; "–" where one has no such setting.
+    """
+    against = [differences(recipes[0], one) for one in recipes]
     found = {}
-    for path in sorted(paths):
-        pairs = [differences(runs[0].recipe, run.recipe).get(path) for run in runs]
+    for path in sorted({path for one in against for path in one} - {"name"}):
+        pairs = [one.get(path) for one in against]
         first = next(pair[0] for pair in pairs if pair is not None)
         values = [first if pair is None else pair[1] for pair in pairs]
         found[path] = tuple("–" if value is None else str(value) for value in values)

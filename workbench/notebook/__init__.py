@@ -18,6 +18,7 @@ from workbench.notebook.live import train, train_all, watch
 from workbench.notebook.order import watch_names
 from workbench.notebook.shown import gallery, grid, pairs, samples, show, table
 from workbench.notebook.still import keep_stills
+from workbench.notebook.voting import vote
 from workbench.notebook.widgets import Range, ab_slider, explore
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "tiny",
     "train",
     "train_all",
+    "vote",
     "watch",
     "work",
 ]
