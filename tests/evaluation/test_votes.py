@@ -58,15 +58,27 @@ def test_eight_straight_votes_decide_and_with_two_questions_nine() -> None:
 
 
 def test_a_fair_coin_looked_at_after_each_of_100_votes_is_called_in_five_of_a_hundred() -> None:
-    lots, false = random.Random(0), 0
-    for _ in range(400):
-        first = 0
+    """And in a third of all cases by an interval that is meant for one look (docs/study.md)."""
+    lots, ours, one_look = random.Random(0), 0, 0
+    decides = {
+        (n, k): (Tally(NAMES, k, n - k).winner is not None, _wilson_decides(k, n))
+        for n in range(1, 101)
+        for k in range(n + 1)
+    }
+    for _ in range(1000):
+        first, seen = 0, []
         for votes in range(1, 101):
             first += lots.random() < 0.5
-            if Tally(NAMES, first, votes - first).winner is not None:
-                false += 1
-                break
-    assert false / 400 <= 0.05
+            seen.append(decides[votes, first])
+        ours += any(one for one, _ in seen)
+        one_look += any(other for _, other in seen[5:])
+    assert ours / 1000 == pytest.approx(0.025, abs=0.015)
+    assert one_look / 1000 == pytest.approx(0.31, abs=0.04)
+
+
+def _wilson_decides(wins: int, votes: int) -> bool:
+    """Whether (k - n / 2)^2 > z^2 n / 4: Wilson's interval leaves out one half."""
+    return (wins - votes / 2) ** 2 > 1.959964**2 * votes / 4
 
 
 def test_the_sentence_names_the_sides_and_claims_no_more_than_the_interval() -> None:
