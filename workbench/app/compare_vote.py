@@ -1,5 +1,6 @@
 """A vote with hidden sides: the first pair at once, the others drawn while one votes."""
 
+import functools
 import html
 import random
 import re
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 NUM_PAIRS = 20
 AHEAD = 4  # pairs drawn with one file before the other takes its place
-CHOICES = ("left", "equal", "right")
+CHOICES: "tuple[Place, ...]" = ("left", "equal", "right")
 STRENGTHS = (1.0, 0.75, 0.5, 1.25)
 # Arrow keys vote while the pictures are in sight and nothing is being typed.
 _KEYS = """
@@ -103,7 +104,7 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
     def begin(*inputs: Any) -> Iterator[tuple[Any, ...]]:
         yield from _begin(desk, *inputs)
 
-    def go_on(now: Any, choice: str) -> Iterator[tuple[Any, ...]]:
+    def go_on(now: Any, choice: "Place") -> Iterator[tuple[Any, ...]]:
         yield from _vote(desk, now, choice)
 
     outputs = [said, shown, vote, *buttons.values()]
@@ -118,9 +119,7 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
         cancels=[event], **QUIETLY,
     )  # fmt: skip
     for choice, button in buttons.items():
-        button.click(
-            lambda now, choice=choice: (yield from go_on(now, choice)), vote, outputs, **QUIETLY
-        )
+        button.click(functools.partial(go_on, choice=choice), vote, outputs, **QUIETLY)
 
 
 def _offer(desk: Desk, key: str | None) -> tuple[Any, Any]:

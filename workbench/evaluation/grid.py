@@ -19,7 +19,7 @@ Axis = Literal["prompt", "seed", "strength", "checkpoint", "guidance", "steps"]
 AXES: tuple[Axis, ...] = get_args(Axis)
 STRENGTHS = (0.0, 0.5, 1.0, 1.5)
 MAX_STEPS = 8
-_FIELDS: dict[Axis, str] = {"checkpoint": "file"} | {a: a for a in AXES if a != "checkpoint"}
+_FIELDS: dict[Axis, str] = {axis: "file" if axis == "checkpoint" else axis for axis in AXES}
 
 
 @dataclass(frozen=True, slots=True)

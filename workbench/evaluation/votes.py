@@ -99,7 +99,8 @@ class Tally:
             f"{ahead} {verb} {count} of {self.decided} votes against {behind} (share "
             f"{count / self.decided:.0%}, {100 * self.level:g}% interval {low:.0%} to {high:.0%})"
         )
-        aside = f" {self.equal} pairs were called equal and are not counted." * bool(self.equal)
+        several = "pairs were" if self.equal > 1 else "pair was"
+        aside = f" {self.equal} {several} called equal and not counted." * bool(self.equal)
         if self.winner is None:
             return f"{said}: that could be chance.{aside}{_more(self)}"
         settled = "is preferred" if self.question == "better" else "is spoilt more often"
@@ -134,8 +135,8 @@ def tally(
     for one, place in zip(found, places, strict=True):
         slip = one.slip if isinstance(one, Ballot) else one
         count["open" if place is None else slip.meant(place)] += 1
-    won = {choice: count[choice] for choice in ("first", "second", "equal", "open")}
-    return Tally(names, **won, question=question)
+    first, second, equal = (count[choice] for choice in ("first", "second", "equal"))
+    return Tally(names, first, second, equal, count["open"], question)
 
 
 def counted(sheets: Sequence[Sheet], *, contests: int = 1) -> Tally:
@@ -225,8 +226,9 @@ def _same(count: Mapping[str, int]) -> int:
 
 
 def _majority(given: Sequence[Choice]) -> Choice:
-    sides: tuple[Choice, ...] = ("first", "second")
-    return next((side for side in sides if 2 * given.count(side) > len(given)), "equal")
+    if 2 * given.count("first") > len(given):
+        return "first"
+    return "second" if 2 * given.count("second") > len(given) else "equal"
 
 
 def _more(count: Tally) -> str:
