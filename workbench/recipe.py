@@ -80,6 +80,13 @@ class TrainingSettings(Settings):
         "sample", help="draw latents from the VAE's distribution anew each time, or take its mean"
     )
     seed: int = setting(0, ge=0, lt=2**31, help="names every random number of the run")
+    preservation: float = setting(
+        0.0,
+        ge=0,
+        lt=1,
+        help="share of a concept's showings that lose their trigger and shall look as the base "
+        "draws them: keeps the concept behind its trigger",
+    )
     deterministic: bool = setting(
         False, help="only algorithms that repeat bit for bit on the same GPU; slower"
     )

@@ -227,6 +227,17 @@ CASES: dict[str, Case] = {
         "data.subsets.1.is_prior=true",
         good="data.subsets.0.trigger=zib",
     ),
+    "preservation_without_trigger": case(
+        "data.subsets.0.trigger=none",
+        "training.preservation=0.4",
+        good="training.preservation=0",
+    ),
+    "preservation_without_base": case(
+        "adapter.kind=full",
+        "training.preservation=0.4",
+        "adapter.keep_start=false",
+        good="adapter.keep_start=true",
+    ),
     "prior_unmarked": case(
         "data.subsets.0.trigger=zib",
         "data.subsets.1.path=photos/reg_dog",

@@ -98,6 +98,36 @@ def prior_without_trigger(recipe: Recipe, facts: Facts) -> Found:
 
 
 @rule(
+    "refuse",
+    "training.preservation",
+    reason="no subset has a trigger, so there is none that showings could lose",
+    fix="set data.subsets.0.trigger to a rare word, or training.preservation=0",
+    source="preservation compares an answer without the trigger with the base's",
+    allowable=False,
+)
+def preservation_without_trigger(recipe: Recipe, facts: Facts) -> Found:
+    """Preservation, and no trigger."""
+    named = any(subset.trigger and not subset.is_prior for subset in recipe.data.subsets)
+    return applies(recipe.training.preservation > 0 and not named)
+
+
+@rule(
+    "refuse",
+    "adapter.keep_start",
+    reason="training.preservation asks the base at every step, and a full fine-tune that keeps no "
+    "copy of its first weights has no base left",
+    fix="set adapter.keep_start=true, or training.preservation=0",
+    source="adapters/full.py",
+    allowable=False,
+)
+def preservation_without_base(recipe: Recipe, facts: Facts) -> Found:
+    """Preservation, and a full fine-tune that cannot go back."""
+    if recipe.adapter.kind != "full":
+        return None
+    return applies(recipe.training.preservation > 0 and not recipe.adapter.keep_start)
+
+
+@rule(
     "warn",
     "data.subsets.{index}.is_prior",
     reason="{name} has no trigger beside a concept that has one, and its name says prior pictures: "

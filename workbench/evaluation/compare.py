@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from PIL import Image
 
 from workbench import store
 from workbench.evaluation.copying import kinds
+from workbench.evaluation.drawing import Job, Told, draw_jobs
 from workbench.evaluation.loading import (
     Trained,
     Wanted,
@@ -23,7 +24,7 @@ from workbench.evaluation.results import Comparison, Leak, Pair, Strip
 from workbench.recipe import Recipe
 from workbench.records.events import Sampled, Saved
 from workbench.records.log import read
-from workbench.records.sampling import draw, without_trigger
+from workbench.records.sampling import without_trigger
 from workbench.settings import Settings, SettingsError, setting
 from workbench.settings import replace as update
 from workbench.store import FileRefused
@@ -31,10 +32,6 @@ from workbench.store import FileRefused
 if TYPE_CHECKING:
     from workbench.data.dataset import Dataset
     from workbench.training.run import Run
-
-# A picture is what a prompt and a seed become at a strength.
-Job = tuple[str, int, float]
-Told = Callable[[int, int], None]
 
 
 class CompareSettings(Settings):
@@ -110,7 +107,7 @@ def _compare(
     drawn, dataset = known
     plan = make_plan(trained, filled(settings, trained, dataset))
     wanted = [job for job in plan.jobs if job not in drawn]
-    pictures = dict(drawn) | _draw(trained, wanted, told)
+    pictures = dict(drawn) | draw_jobs(trained, wanted, told)
     found = plan.comparison(pictures, seconds=time.monotonic() - started)
     if not settings.in_model or trained.trigger is None:
         return found
@@ -266,26 +263,6 @@ def _prompts(trained: Trained | Wanted, settings: CompareSettings) -> tuple[list
     others = [prompt for prompt in prompts if prompt not in having]
     made = [plain(prompt) for prompt in having] if settings.leakage else []
     return having, list(dict.fromkeys([*made, *others]))
-
-
-def _draw(
-    trained: Trained, jobs: Iterable[Job], told: Told | None = None
-) -> dict[Job, Image.Image]:
-    """Draw all pictures of one strength together, so that batches are full."""
-    by_strength: dict[float, list[tuple[str, int]]] = {}
-    for prompt, seed, strength in dict.fromkeys(jobs):
-        by_strength.setdefault(strength, []).append((prompt, seed))
-    pictures: dict[Job, Image.Image] = {}
-    total = sum(map(len, by_strength.values()))
-    if told is not None:
-        told(0, total)
-    for strength, pairs in by_strength.items():
-        with trained.adapter.strength(strength):
-            for one in draw(trained.family, trained.sampling, pairs):
-                pictures[one.prompt, one.seed, strength] = one.image
-                if told is not None:
-                    told(len(pictures), total)
-    return pictures
 
 
 def drawn_pictures(folder: Path) -> dict[Job, Image.Image]:

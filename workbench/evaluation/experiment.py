@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from workbench.evaluation.compare import Job, drawn_pictures
+from workbench.evaluation.compare import drawn_pictures
+from workbench.evaluation.drawing import Job
 from workbench.evaluation.drift import AXES, drift, to_lab
 from workbench.evaluation.likeness import Likeness
 from workbench.evaluation.report import stage_seconds

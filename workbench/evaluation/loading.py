@@ -228,6 +228,24 @@ def with_file(trained: Trained, path: Path) -> Trained:
     return replace(trained, adapter=attach(trained.family, path), path=path)
 
 
+def with_checkpoint(trained: Trained, folder: Path) -> Trained:
+    """Put a run's newest weights on a base that is loaded, without their moving average.
+
+    Args:
+        trained: it cannot be used any more.
+        folder: the run folder.
+    Returns:
+        The model with the weights that the optimizer moved last.
+    Raises:
+        CheckpointRefused: no valid checkpoint; the base is left without an adapter.
+    """
+    trained.adapter.detach()
+    recipe = Recipe.load(folder / "recipe.toml")
+    path = folder / "lora" / recipe.name
+    adapter = _from_checkpoint(trained.family, recipe, path, averaged=False)
+    return replace(trained, adapter=adapter, path=folder)
+
+
 def attach(family: "Family", path: Path) -> "AttachedAdapter":
     """Put what was learned on its base: a LoRA, or the weights of a full fine-tune.
 
@@ -319,14 +337,16 @@ def _from_file(family: "Family", recipe: Recipe, path: Path) -> "AttachedAdapter
     return attach(family, path)
 
 
-def _from_checkpoint(family: "Family", recipe: Recipe, path: Path) -> "AttachedAdapter":
-    """Attach the newest checkpoint's weights, or the EMA's if the run saves those."""
+def _from_checkpoint(
+    family: "Family", recipe: Recipe, path: Path, *, averaged: bool = True
+) -> "AttachedAdapter":
+    """Attach the newest checkpoint's weights; their average where the run saves that."""
     states = checkpoint.newest_valid(path.parent.parent, read_only=True).bundle.unpack()
     generator = seeds.generator(recipe.training.seed, "adapter")
     adapter = recipe.adapter.attach(
         family.parts, family.targets, generator=generator, name_of=family.file_name
     )
     shown = states["ema"] if recipe.ema else states.get("shown", {})
-    averaged = {name: shown[name] for name in adapter.trainables if name in shown}
-    adapter.load(states["adapter"] | averaged)
+    means = {name: shown[name] for name in adapter.trainables if averaged and name in shown}
+    adapter.load(states["adapter"] | means)
     return adapter

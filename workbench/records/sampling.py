@@ -29,6 +29,7 @@ __all__ = [
     "Picture",
     "SampleSettings",
     "draw",
+    "encoded",
     "evaluating",
     "fill_prompt",
     "filled_prompts",
@@ -365,12 +366,19 @@ def save_pictures(pictures: Sequence[Picture], folder: Path) -> list[Path]:
     for one in pictures:
         number = numbers[one.prompt]
         path = picture_path(folder, number=number, prompt=one.prompt, seed=one.seed)
-        store.write_bytes(path, _png(one))
+        store.write_bytes(path, encoded(one))
         paths.append(path)
     return paths
 
 
-def _png(picture: Picture) -> bytes:
+def encoded(picture: Picture) -> bytes:
+    """Encode a picture as PNG.
+
+    Args:
+        picture: with what it was made from.
+    Returns:
+        The file's bytes, prompt and seed as text in it.
+    """
     notes = PngImagePlugin.PngInfo()
     notes.add_itxt("prompt", picture.prompt)
     notes.add_text("seed", str(picture.seed))

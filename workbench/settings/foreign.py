@@ -106,6 +106,8 @@ _TRAINERS = (
                 "train.batch_size": "training.batch_size",
                 "train.gradient_accumulation_steps": "training.accumulation",
                 "train.dtype": "training.precision",
+                "train.diff_output_preservation": "training.preservation",
+                "train.diff_output_preservation_class": "data.subsets.0.class_word",
                 "datasets.0.caption_dropout_rate": "data.captions.caption_dropout",
                 "datasets.0.shuffle_tokens": "data.captions.shuffle",
                 "datasets.0.resolution.0": "data.buckets.resolution",
@@ -239,5 +241,7 @@ _CONVERT: dict[str, Callable[[object], str | None]] = {
     "resolution": _resolution,
     "precision": _precision,
     "trigger": _text,
+    "class_word": _text,
+    "preservation": lambda on: "0.5" if on is True else None,  # there, of every picture both
     **dict.fromkeys(("learning_rate", "alpha", "rank", "epochs", "steps"), _number),
 }

@@ -18,6 +18,7 @@ from workbench.diffusion.losses import mask_weights
 from workbench.models.codec import Moments
 from workbench.models.family import Condition, Family, SizeInfo
 from workbench.recipe import Recipe
+from workbench.training.preserving import drawn_rows, uncalled
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Batch:
         beside: mask and masked picture of a base that fills in, (B, C', h, w); None otherwise.
         mask: how much each place counts (B, 1, h, w); None where all count alike.
         weights: how much each sample counts (B,), lambda for a prior; None where all count alike.
+        preserved: rows without their trigger, where the base's answer is the target.
     """
 
     index: int
@@ -45,6 +47,7 @@ class Batch:
     beside: Tensor | None = None
     mask: Tensor | None = None
     weights: Tensor | None = None
+    preserved: tuple[int, ...] = ()
 
 
 class Batches:
@@ -90,12 +93,15 @@ class Batches:
             The batch on the model's device.
         """
         items, epoch = micro_batch.items, micro_batch.epoch
-        captions = tuple(
+        captions = [
             self.dataset.caption(
                 item.record, seed=self.seed, epoch=epoch, repeat=item.repeat, step=step
             )
             for item in items
-        )
+        ]
+        preserved = drawn_rows(self.recipe, self.dataset, items, epoch)
+        for row in preserved:
+            captions[row] = uncalled(self.dataset, items[row].record, captions[row])
         looks = tuple(self.look(item, epoch) for item in items)
         records = tuple(item.record for item in items)
         latents = self._latents(micro_batch, looks)
@@ -105,7 +111,7 @@ class Batches:
             index=micro_batch.index,
             records=records,
             latents=latents,
-            captions=captions,
+            captions=tuple(captions),
             text=None if self.trains_text else self.encode(captions),
             sizes=tuple(
                 self.size(item.record, item.flipped, placement=look.placement)
@@ -114,6 +120,7 @@ class Batches:
             beside=self.beside(shown, epoch),
             mask=self._mask(items, looks, latents),
             weights=None if weights is None else _moved(torch.tensor(weights), latents),
+            preserved=preserved,
         )
 
     def look(self, item: Item, epoch: int) -> Look:

@@ -13,6 +13,7 @@ from workbench.data.loader import Step
 from workbench.diffusion.objective import SampleLosses
 from workbench.diffusion.timesteps import NUM_BINS, bin_edges, sum_by_bin
 from workbench.records.events import TimestepLoss
+from workbench.training.preserving import base_answers
 
 if TYPE_CHECKING:
     from workbench.training.batches import Batch
@@ -67,7 +68,8 @@ def train_step(trainer: "Trainer", step: Step) -> StepResult:
             loss = found.weighted.sum() / num_samples
             trainer.accelerator.backward(loss)
         total += loss.detach()
-        by_bin += sum_by_bin(found.plain, found.places)
+        learned = [row for row in range(len(batch.records)) if row not in batch.preserved]
+        by_bin += sum_by_bin(found.plain[learned], found.places[learned])
     return update(trainer, total, batches, by_bin=by_bin)
 
 
@@ -101,6 +103,9 @@ def question(trainer: "Trainer", batch: "Batch") -> Question:
     draws = seeds.generator(seed, "timesteps", batch.index, rank)
     level = recipe.timesteps.draw(len(batch.records), draws, family.process).to(family.device)
     noisy, target = family.process.mix(batch.latents, noise.target, level, input_noise=noise.input)
+    if batch.preserved:
+        target = target.clone()
+        target[list(batch.preserved)] = base_answers(trainer, batch, noisy, level).to(target.dtype)
     return Question(level, noisy, target)
 
 

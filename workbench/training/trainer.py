@@ -34,6 +34,7 @@ from workbench.settings import SettingsError
 from workbench.training.batches import Batch, Batches
 from workbench.training.caching import cache_latents, cache_texts, said_of_texts, why_live
 from workbench.training.fitting import require_fit, with_prompts
+from workbench.training.preserving import uncalled_texts
 
 if TYPE_CHECKING:
     from accelerate import Accelerator, PartialState
@@ -257,6 +258,7 @@ def _encode_texts(
     if texts:
         if "text_encoder" in family.frees:  # what validation reads, while it can be encoded
             texts = (*texts, *map(batches.plain_caption, (*train, *held_out)))
+        texts = (*texts, *uncalled_texts(recipe, dataset, texts))
         batches.texts = yield from cache_texts(texts, family, **caches)
     batches.said = said_of_texts(recipe.data.captions, num_texts=len(texts), live=live)
     subset = recipe.data.subsets[0]
