@@ -128,20 +128,23 @@ def test_guidance_and_steps_change_the_picture_as_the_recipe_s_own_do(run: Path)
 
 
 def test_nothing_is_drawn_twice(run: Path, monkeypatch: pytest.MonkeyPatch):
-    from workbench.evaluation import painter as painting
+    from workbench.evaluation import drawing
 
     drawn: list[tuple[str, int]] = []
-    draw = painting.draw
+    draw = drawing.draw
 
     def watched(family, how, jobs):
         drawn.extend(jobs)
         return draw(family, how, jobs)
 
-    monkeypatch.setattr(painting, "draw", watched)
+    monkeypatch.setattr(drawing, "draw", watched)
     painter = Painter.open(run)
     early, late = saved_files(run).values()
-    every = [Spot(file, "blue", 0, at) for file in (early, late) for at in (0.0, 1.0)]
+    every = [Spot(file, "blue", 77, at) for file in (early, late) for at in (0.0, 1.0)]
     first = painter.pictures(every)
     assert len(drawn) == 3, "the base's picture is the same beside either file"
-    again = painter.pictures([*every, Spot(late, "blue", 0, 1.0, guidance=4.0, steps=2)])
+    again = painter.pictures([*every, Spot(late, "blue", 77, 1.0, guidance=4.0, steps=2)])
     assert len(drawn) == 3 and all(again[spot] is first[spot] for spot in every)
+    anew = Painter.open(run).pictures(every)
+    assert len(drawn) == 3, "another session takes them from the cache"
+    assert all(_distance(anew[spot], first[spot]) == 0 for spot in every)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -148,21 +148,21 @@ def _draw_once(workspace: Workspace, brush: Brush, batch: Sequence[Job]) -> dict
 def _draw(workspace: Workspace, brush: Brush, batch: Sequence[Job]) -> dict[Job, Image.Image]:
     import torch
 
-    from workbench.records.sampling import draw
+    from workbench.evaluation.drawing import draw_jobs, missing
 
     try:
-        trained = _loaded(workspace, brush)
-        started, how = time.monotonic(), brush.sampling
-        with trained.adapter.strength(batch[0][2]):
-            pairs = [(prompt, seed) for prompt, seed, _ in batch]
-            drawn = [one.image for one in draw(trained.family, how, pairs)]
+        trained = replace(_loaded(workspace, brush), sampling=brush.sampling)
+        count = missing(trained, batch)
+        started = time.monotonic()
+        drawn = draw_jobs(trained, batch)
     except (torch.OutOfMemoryError, MemoryError):
         _release()
         raise SettingsError(text("compare_memory")) from None
     assert _held is not None
     _held.used = time.monotonic()
-    _seconds[brush.base_key] = (_held.used - started) / len(batch) / how.steps
-    return dict(zip(batch, drawn, strict=True))
+    if count:  # what the cache held says nothing of how long drawing takes
+        _seconds[brush.base_key] = (_held.used - started) / count / brush.sampling.steps
+    return drawn
 
 
 def _loaded(workspace: Workspace, brush: Brush) -> "Trained":

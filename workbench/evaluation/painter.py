@@ -1,5 +1,6 @@
 """Pictures of any file, strength, guidance and steps on one loaded base, none drawn twice."""
 
+import dataclasses
 import functools
 import hashlib
 import threading
@@ -11,8 +12,9 @@ from PIL import Image
 
 from workbench import store
 from workbench.adapters.peft_format import PACKED
+from workbench.evaluation.drawing import draw_jobs
 from workbench.evaluation.loading import Trained, open_trained, with_file
-from workbench.records.sampling import SampleSettings, draw
+from workbench.records.sampling import SampleSettings
 from workbench.settings import replace
 from workbench.store import FileRefused
 
@@ -129,10 +131,9 @@ class Painter:
             fresh = [spot for spot in batch if self._key(spot) not in self._drawn]
             trained = self._with(first)
             how = sampled(self.sampling, guidance=first.guidance, steps=first.steps)
-            jobs = [(spot.prompt, spot.seed) for spot in fresh]
-            with trained.adapter.strength(first.strength):
-                for spot, one in zip(fresh, draw(trained.family, how, jobs), strict=True):
-                    self._drawn[self._key(spot)] = one.image
+            jobs = {(spot.prompt, spot.seed, float(spot.strength)): spot for spot in fresh}
+            for job, image in draw_jobs(dataclasses.replace(trained, sampling=how), jobs).items():
+                self._drawn[self._key(jobs[job])] = image
             return [(spot, self._drawn[self._key(spot)]) for spot in batch]
 
     def _with(self, spot: Spot) -> Trained:
