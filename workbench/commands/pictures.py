@@ -110,26 +110,18 @@ def compare(
     Eight prompts and four seeds are drawn unless others are given: fewer say too little. Settings
     are strengths, num_strips, leakage, in_model, num_prompts and num_seeds, such as num_seeds=2.
     """
-    from workbench.settings import SettingsError
+    from workbench.settings import SettingsError, override
 
     if images:
         _compare_folders(images, judge, training=training, out=out, trained=trained)
         return
     if trained is None:
         raise SettingsError("give a run folder, a LoRA file, or --images FOLDER FOLDER")
-    runs = [Path(one) for one in settings or () if "=" not in one]
-    if runs:
-        rest = [one for one in settings or () if "=" in one]
-        if rest or judge:
-            raise SettingsError(
-                f"runs side by side take --prompt, --seed, --base and --out, not "
-                f"{', '.join([*rest, *(['--judge'] if judge else [])])}"
-            )
+    if runs := _further_runs(settings, judge):
         _compare_runs([trained, *runs], prompt, seed, base=base, out=out)
         return
     from workbench.evaluation import compare as comparing
     from workbench.evaluation.report import write_report
-    from workbench.settings import override
 
     judging = _judge(judge)
     asked = comparing.CompareSettings(prompts=tuple(prompt or ()), seeds=tuple(seed or ()))
@@ -179,6 +171,19 @@ def _judge(name: str | None) -> Path | None:
     folder = judges.fetch(offer)
     say(f"  kept in {folder}")
     return folder
+
+
+def _further_runs(words: Sequence[str] | None, judge: str | None) -> list[Path]:
+    """What stands among the settings without an equals sign: runs, beside which none may stand."""
+    from workbench.settings import SettingsError
+
+    runs = [Path(one) for one in words or () if "=" not in one]
+    wrong = [one for one in words or () if "=" in one] + (["--judge"] if judge else [])
+    if runs and wrong:
+        raise SettingsError(
+            "runs side by side take --prompt, --seed, --base and --out, not " + ", ".join(wrong)
+        )
+    return runs
 
 
 def _compare_runs(
