@@ -47,7 +47,7 @@ def _row(
     name = text("train_base") if event.base else text("train_at", step=event.step)
     found = {(p.prompt, p.seed): p.path for p in event.pictures}
     cells = "".join(
-        f"<td>{_cell(workspace, run, folder / found[c], found[c], f'{name}: {c[0]}')}</td>"
+        f"<td>{_cell(workspace, run, folder / found[c], found[c], _said(name, c))}</td>"
         if c in found and (folder / found[c]).is_file()
         else "<td></td>"
         for c in columns
@@ -62,3 +62,8 @@ def _cell(workspace: Workspace, run: str, path: Path, name: str, said: str) -> s
         f'<a href="{html.escape(file_link(run, name))}" target="_blank">'
         f'<img loading="lazy" alt="{alt}" title="{alt}" src="data:image/webp;base64,{small}"></a>'
     )
+
+
+def _said(name: str, shot: tuple[str, int]) -> str:
+    """What a picture is: base or step, seed and prompt."""
+    return f"{name} · {text('train_seed', seed=shot[1])} · {shot[0]}"
