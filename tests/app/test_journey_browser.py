@@ -195,6 +195,7 @@ def _draw_the_grid(page: Any) -> None:
     """One that is stopped draws no further and keeps nothing from the next."""
     page.get_by_text("A grid over any two settings").click()
     strengths = page.locator("#compare-columns-values textarea")
+    strengths.wait_for()  # what is folded away is made when it is opened
     page.wait_for_function(
         "document.querySelector('#compare-columns-values textarea').value.includes('1.25')"
     )

@@ -27,6 +27,7 @@ FIGURES: dict[str, Callable[[], "Figure"]] = {
     "loss": lambda: curves.loss(STEPS, FALLING),
     "stable_loss": lambda: curves.stable_loss({"train": (STEPS, FALLING, 4.0)}),
     "several": lambda: curves.several({"a": (STEPS, FALLING), "b": (STEPS, FALLING)}),
+    "losses": lambda: curves.losses({"a": (STEPS, FALLING), "b": (STEPS, FALLING)}),
     "loss_by_timestep": lambda: curves.loss_by_timestep(BINS, {"train": ([0.5, 0.9], [1.0, 1.0])}),
     "rates": lambda: curves.rates(STEPS, {"unet": FALLING}),
     "gradient_norm": lambda: curves.gradient_norm(STEPS, FALLING, clip=1.0),
