@@ -92,7 +92,7 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
         stop = gr.Button(label("compare_stop"), min_width=120)
     said, shown = gr.HTML(elem_id="vote-said"), gr.HTML(elem_id="vote-pair", js_on_load=_KEYS)
     with gr.Row(elem_id="vote-buttons"):
-        buttons: "dict[Place, gr.Button]" = {
+        buttons: dict[Place, gr.Button] = {
             choice: gr.Button(
                 label(f"compare_vote_{choice}"), visible=False, min_width=100,
                 elem_id=f"vote-{choice}",
