@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.quiet import hush
 
 if TYPE_CHECKING:
+    from workbench.evaluation.choosing import choose
     from workbench.evaluation.compare import compare
     from workbench.launch import resume, start
     from workbench.recipe import Recipe
@@ -28,9 +29,10 @@ _PUBLIC = {
     "start": "workbench.launch",
     "resume": "workbench.launch",
     "compare": "workbench.evaluation.compare",
+    "choose": "workbench.evaluation.choosing",
 }
 
-__all__ = ["Recipe", "compare", "resume", "start"]
+__all__ = ["Recipe", "choose", "compare", "resume", "start"]
 
 
 def __getattr__(name: str) -> Any:

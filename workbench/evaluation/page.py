@@ -146,9 +146,20 @@ class Fragment:
 
     def _repr_html_(self) -> str:
         page = render(Report("", Verdict(""), comparison=self.comparison), whole=False)
-        size = "width: 100%; height: 640px; border: 0; resize: vertical"
-        shown = f'title="LoRA against base" style="{size}" srcdoc="{html.escape(page)}"'
-        return f"<iframe {shown}></iframe>"
+        return framed(page)
+
+
+def framed(page: str) -> str:
+    """Put a page into a frame, as a notebook shows it.
+
+    Args:
+        page: HTML.
+    Returns:
+        An iframe that holds it.
+    """
+    size = "width: 100%; height: 640px; border: 0; resize: vertical"
+    shown = f'title="LoRA against base" style="{size}" srcdoc="{html.escape(page)}"'
+    return f"<iframe {shown}></iframe>"
 
 
 def data_uri(image: Image.Image, max_side_px: int = MAX_SIDE_PX) -> str:
