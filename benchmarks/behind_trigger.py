@@ -153,7 +153,7 @@ def sheet(rows: list[list[Image.Image]], side: int = 96) -> Image.Image:
 
 
 HEAD = (
-    "| preset | concept | seed | likeness with trigger | base | without it, above the base's (95 %) "
+    "| preset | concept | seed | with trigger | base | without it, above the base's (95 %) "
     "| leak (95 %) | training |\n|---|---|---|---|---|---|---|---|"
 )
 
@@ -185,7 +185,7 @@ def summary(found: list[Row]) -> str:
     plain = [row.plain.mean for row in after]
     leaks = [row.leak.mean for row in after]
     return (
-        f"After: likeness with the trigger is {min(shares):.2f} to {max(shares):.2f} of what it was "
+        f"Likeness with the trigger is {min(shares):.2f} to {max(shares):.2f} of what it was "
         f"(bar .9), without it {min(plain):+.3f} to {max(plain):+.3f} above the base's (bar .03), "
         f"leak {min(leaks):.2f} to {max(leaks):.2f} (threshold {THRESHOLD:.2f})."
     )

@@ -104,14 +104,14 @@ def test_pictures_of_other_weights_or_settings_are_not_taken_for_these(
 
 
 def test_what_cannot_be_chosen_from_is_refused_with_the_fix(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="at least two prompts.*--prompt"):
+    with pytest.raises(SettingsError, match=r"at least two prompts.*--prompt"):
         choosing.plan([folder], judge="critters", settings=ChooseSettings(prompts=("zorb",)))
     empty = tmp_path / "fresh"
     empty.mkdir()
     (empty / "recipe.toml").write_text((folder / "recipe.toml").read_text("utf-8"), "utf-8")
     with pytest.raises(FileRefused, match="no LoRA is saved there yet"):
         choosing.plan([empty], judge="critters")
-    with pytest.raises(SettingsError, match="nothing on this machine can judge.*--judge"):
+    with pytest.raises(SettingsError, match=r"nothing on this machine can judge.*--judge"):
         choosing.plan([folder])
 
 
