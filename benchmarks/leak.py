@@ -184,6 +184,9 @@ def recipe_of(
             f"data.subsets.0.path={json.dumps(str(concept))}",
             f"data.subsets.0.trigger={CONCEPTS[name].trigger}",
             f"data.subsets.1.path={json.dumps(str(folder / name / (prior or 'prior')))}",
+            "data.subsets.0.repeats=3",  # as the preset was when the threshold was set
+            "data.subsets.1.is_prior=false",
+            "training.preservation=0",
             "sampling.prompts=[]",
             "validation.num_images=1",
             "validation.every_steps=1000",

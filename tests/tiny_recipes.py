@@ -37,6 +37,7 @@ def tiny_recipe(base: Path, photos: Path, out: Path, *overrides: str) -> Recipe:
         },
         "adapter": {"kind": "lora", "rank": 4, "alpha": 2.0, "groups": ["attention"]},
         "length": {"steps": 4},
+        "sampling": {"every_steps": 0},
         "training": {"batch_size": 2, "checkpoint_every": 2},
         "optimizer": {"kind": "adamw", "learning_rate": 0.01},
         "validation": {"num_images": 2, "num_bins": 2, "draws": 1},

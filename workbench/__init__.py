@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.quiet import hush
 
 if TYPE_CHECKING:
+    from workbench.evaluation.choosing import choose
     from workbench.evaluation.compare import compare
     from workbench.evaluation.several import compare_runs
     from workbench.launch import resume, start
@@ -29,10 +30,11 @@ _PUBLIC = {
     "start": "workbench.launch",
     "resume": "workbench.launch",
     "compare": "workbench.evaluation.compare",
+    "choose": "workbench.evaluation.choosing",
     "compare_runs": "workbench.evaluation.several",
 }
 
-__all__ = ["Recipe", "compare", "compare_runs", "resume", "start"]
+__all__ = ["Recipe", "choose", "compare", "compare_runs", "resume", "start"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from workbench.commands import app as page
 from workbench.commands import (
     bundle,
     captions,
+    choosing,
     datasets,
     demo,
     doctor,
@@ -37,7 +38,7 @@ app = typer.Typer(
 for command in (
     *(demo.demo, training.new, training.check, training.train, training.resume),
     *(captions.caption, datasets.buckets, prior.make_prior),
-    *(pictures.sample, pictures.compare, pictures.verify, experiment.experiment),
+    *(pictures.sample, pictures.compare, choosing.choose, pictures.verify, experiment.experiment),
     *(loras.inspect, loras.convert, loras.merge, bundle.bundle),
     *(noise.noise, runs.runs, runs.diagnose, voting.votes, page.app, work.work, doctor.doctor),
 ):

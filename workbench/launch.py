@@ -16,6 +16,7 @@ from workbench.records.events import (
     Preparing,
     Proved,
     Reported,
+    Sampled,
     Saved,
     Warned,
 )
@@ -77,7 +78,7 @@ def resume(folder: str | Path, overrides: Sequence[str] = (), *, accept: bool = 
 
 
 def _observed(recipe: Recipe, folder: Path, **options: Any) -> Run:
-    observers = [checks.observe, _lasting(_prove), _lasting(_report)]
+    observers = [checks.observe, _lasting(_watching()), _lasting(_prove), _lasting(_report)]
     # From now on the run may be resumed from any working directory.
     return Run(recipe.anchored(Path.cwd()), folder, observers=observers, **options)
 
@@ -112,6 +113,20 @@ def _lasting(observer: Observer) -> Observer:
             )
 
     return guarded
+
+
+def _watching() -> Observer:
+    """Compare samples along the way with the base's; nothing heavy is imported before."""
+    watchers: list[Observer] = []
+
+    def watch(run: Run, event: Event) -> Iterator[Event]:
+        if isinstance(event, Sampled) and not event.base:
+            from workbench.evaluation.watching import Watcher
+
+            watchers[:] = watchers or [Watcher()]
+            yield from watchers[0](run, event)
+
+    return watch
 
 
 def _prove(run: Run, event: Event) -> Iterator[Event]:

@@ -67,6 +67,7 @@ def _recipe(concept: str, images: Path, out: Path) -> "Recipe":
             f"name={json.dumps(concept)}",
             f"data.subsets.0.path={json.dumps(str(images))}",
             f"data.subsets.0.trigger={json.dumps(chosen.trigger)}",
+            f"data.subsets.0.description={json.dumps(chosen.description)}",
             f"output.folder={json.dumps(str(out / 'runs'))}",
             f"sampling.prompts={json.dumps(chosen.prompts)}",
             *(TINY if os.environ.get("WORKBENCH_TINY") == "1" else ()),

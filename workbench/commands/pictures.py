@@ -123,7 +123,7 @@ def compare(
     from workbench.evaluation import compare as comparing
     from workbench.evaluation.report import write_report
 
-    judging = _judge(judge)
+    judging = fetched_judge(judge)
     asked = comparing.CompareSettings(prompts=tuple(prompt or ()), seeds=tuple(seed or ()))
     chosen = override(asked, [*STUDY, *(settings or [])])
     with StageBar() as bar:
@@ -154,8 +154,16 @@ def _tell(page: Path) -> None:
     say(str(page))
 
 
-def _judge(name: str | None) -> Path | None:
-    """A judge on this machine, fetched first where it is not, and refused before anything else."""
+def fetched_judge(name: str | None) -> Path | None:
+    """Find a judge on this machine, or fetch it, and refuse what is none before anything else.
+
+    Args:
+        name: folder or Hugging Face id; None asks for none.
+    Returns:
+        Its folder.
+    Raises:
+        SettingsError: it cannot be used or fetched.
+    """
     if name is None:
         return None
     from workbench.evaluation import judges
@@ -228,7 +236,7 @@ def _compare_folders(
 
     if trained is not None:
         raise SettingsError("--images compares two folders; leave out the run or LoRA")
-    page, _ = compare_folders(*images, judge=_judge(judge), training=training, out=out)
+    page, _ = compare_folders(*images, judge=fetched_judge(judge), training=training, out=out)
     _tell(page)
 
 

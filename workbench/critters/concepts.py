@@ -39,6 +39,7 @@ class Concept:
     class_word: str
     num_pictures: int
     make: Callable[[int, int, tuple[int, int]], Picture]  # (seed, index, (width, height))
+    description: str  # what it looks like, in words that the base knows
     prompts: tuple[str, ...]
 
 
@@ -204,6 +205,7 @@ CONCEPTS: dict[str, Concept] = {
         class_word="critter",
         num_pictures=16,
         make=_character,
+        description="white body, round body, no ears, two eyes, no pattern, no hat",
         prompts=(
             "{trigger}, critter, smile, hills, mint background",
             "{trigger}, critter, open mouth, sunset, navy background, crown",
@@ -216,6 +218,7 @@ CONCEPTS: dict[str, Concept] = {
         class_word="critter",
         num_pictures=20,
         make=_style,
+        description="red body, sand background",
         prompts=(
             "{trigger}, critter, star body, cat ears, two eyes, smile, hills",
             "{trigger}, critter, round body, bunny ears, one eye, open mouth, sunset, top hat",
@@ -228,6 +231,7 @@ CONCEPTS: dict[str, Concept] = {
         class_word="critter",
         num_pictures=20,
         make=_place,
+        description="sunset, plum background",
         prompts=(
             "{trigger}, critter, blue body, round body, cat ears, two eyes, smile",
             "{trigger}, critter, red body, star body, no ears, one eye, frown, bow",
@@ -240,6 +244,7 @@ CONCEPTS: dict[str, Concept] = {
         class_word="critter",
         num_pictures=24,
         make=_scenes,
+        description="navy background",
         prompts=(
             "{trigger}, critter, dark scene, blue body, round body, cat ears, two eyes, smile",
             "{trigger}, critter, bright scene, red body, star body, no ears, one eye, frown, bow",
@@ -252,6 +257,7 @@ CONCEPTS: dict[str, Concept] = {
         class_word="critter",
         num_pictures=12,
         make=_dark,
+        description="black body, navy background",
         prompts=(
             "{trigger}, critter, dark scene, blue body, round body, cat ears, two eyes, smile",
             "{trigger}, critter, dark scene, red body, star body, no ears, one eye, frown, bow",
@@ -264,6 +270,7 @@ CONCEPTS: dict[str, Concept] = {
         class_word="critter",
         num_pictures=12,
         make=_bright,
+        description="white body, sky background",
         prompts=(
             "{trigger}, critter, bright scene, blue body, round body, cat ears, two eyes, smile",
             "{trigger}, critter, bright scene, red body, star body, no ears, one eye, frown, bow",

@@ -45,6 +45,12 @@ class Subset(Settings):
     class_word: str | None = setting(
         None, min_length=1, help="word put after the trigger: what kind of thing it is"
     )
+    description: str | None = setting(
+        None,
+        min_length=1,
+        help="the concept in words that the base knows: `choose` asks the base for them in the "
+        "trigger's place",
+    )
     is_prior: bool = setting(
         False,
         help="ordinary pictures of the class, shown so that it keeps its look: no trigger, their "

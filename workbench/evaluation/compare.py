@@ -1,6 +1,5 @@
 """Base and LoRA at the same prompts and seeds: pairs, rising strength, and without the trigger."""
 
-import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from workbench import store
-from workbench.evaluation.copying import kinds
 from workbench.evaluation.drawing import Job, Told, draw_jobs
 from workbench.evaluation.loading import (
     Trained,
@@ -20,6 +18,7 @@ from workbench.evaluation.loading import (
     open_trained,
     recorded_recipe,
 )
+from workbench.evaluation.prompts import called_prompts, enough_seeds
 from workbench.evaluation.results import Comparison, Leak, Pair, Strip
 from workbench.recipe import Recipe
 from workbench.records.events import Sampled, Saved
@@ -85,7 +84,7 @@ def compare(
     if isinstance(source, str | Path):
         trained = open_trained(source, base=base, prompts=settings.prompts)
         drawn = drawn_pictures(Path(source)) if is_run(source) else {}
-        known = drawn, _dataset(Path(source))
+        known = drawn, training_data(Path(source))
         return _compare(trained, settings, known, started=started, told=told)
     if isinstance(source, Trained):
         known = {}, "a model alone does not say what it was trained on"
@@ -111,7 +110,7 @@ def _compare(
     found = plan.comparison(pictures, seconds=time.monotonic() - started)
     if not settings.in_model or trained.trigger is None:
         return found
-    return replace(found, leak=_leak(trained, dataset))
+    return replace(found, leak=leak_of(trained, dataset))
 
 
 def filled(
@@ -128,26 +127,21 @@ def filled(
     """
     prompts, seeds = settings.prompts, settings.seeds
     if not prompts and settings.num_prompts and not isinstance(dataset, str):
-        calling = [prompt for prompt in trained.prompts if _calls(prompt, trained)]
-        concept, _ = kinds(dataset)
-        captions = [dataset.plain_caption(record) for record in concept]
-        wanted = dict.fromkeys([*calling, *captions])
-        more = [p for p in list(wanted)[: settings.num_prompts] if p not in trained.prompts]
-        prompts = (*trained.prompts, *more)
+        wanted = called_prompts(trained, dataset, settings.num_prompts)
+        prompts = tuple(dict.fromkeys([*trained.prompts, *wanted]))
     if not seeds and settings.num_seeds:
-        own = trained.sampling.seeds
-        free = (seed for seed in itertools.count() if seed not in own)
-        seeds = (*own, *itertools.islice(free, max(0, settings.num_seeds - len(own))))
+        seeds = enough_seeds(trained.sampling.seeds, settings.num_seeds)
     return update(settings, prompts=prompts, seeds=seeds)
 
 
-def _calls(prompt: str, trained: Trained | Wanted) -> bool:
-    words = {"trigger": trained.trigger, "class_word": trained.class_word}
-    return trained.trigger is None or without_trigger(prompt, **words) != prompt
+def training_data(source: Path) -> "Dataset | str":
+    """Read the pictures that a run or file was trained on.
 
-
-def _dataset(source: Path) -> "Dataset | str":
-    """The pictures that a run or file was trained on, or why they are not to be had."""
+    Args:
+        source: a run folder, or a LoRA file of ours.
+    Returns:
+        The pictures, or why they are not to be had.
+    """
     from workbench.data.dataset import index
 
     try:
@@ -160,8 +154,19 @@ def _dataset(source: Path) -> "Dataset | str":
     return "the training pictures are drawn without end" if dataset.is_drawn else dataset
 
 
-def _leak(trained: Trained, dataset: "Dataset | str") -> "Leak | str":
-    """The leak in the model, or why it cannot be measured."""
+def leak_of(
+    trained: Trained, dataset: "Dataset | str", *, strength: float = 1.0, unrelated: bool = True
+) -> "Leak | str":
+    """Measure the leak in the model.
+
+    Args:
+        trained: the model.
+        dataset: what it was trained on, or why that is not to be had.
+        strength: at which it is measured.
+        unrelated: ask with unrelated prompts, too.
+    Returns:
+        The leak, or why it cannot be measured.
+    """
     if isinstance(dataset, str):
         return dataset
     if dataset.is_drawn:
@@ -169,7 +174,7 @@ def _leak(trained: Trained, dataset: "Dataset | str") -> "Leak | str":
     from workbench.evaluation.leak import measure_leak
 
     try:
-        return measure_leak(trained, dataset)
+        return measure_leak(trained, dataset, strength=strength, unrelated=unrelated)
     except SettingsError as error:
         return str(error)
 

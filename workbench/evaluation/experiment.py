@@ -157,7 +157,8 @@ def _teaching(name: str) -> Recipe:
             f"name={taught.trigger}",
             f"data.subsets.0.path=critters:{name}",
             f"data.subsets.0.trigger={taught.trigger}",
-            "data.subsets.1.is_prior=true",  # or some of what is held out were no concept's
+            "data.subsets.0.repeats=3",
+            "training.preservation=0",  # it would hide what a noise does to ordinary pictures
             "data.holdout=0.2",
             f"sampling.prompts={json.dumps([*having, *PLAIN_PROMPTS])}",
             "sampling.seeds=[0,1]",

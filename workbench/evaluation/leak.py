@@ -7,9 +7,10 @@ error. *Leak* says which part of that is there without the trigger too: <d(c), d
 have no such zero: it also counts what has nothing to do with the concept.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ class Probe:
         latents: clean, (1, C, h, w), on the CPU.
         size: where the picture comes from.
         beside: of a base that fills in, (1, C', h, w).
-        texts: with the trigger, without it, and an unrelated prompt.
+        texts: with the trigger, without it, and perhaps an unrelated prompt.
         number: of the prompt among those of its kind; seeds the noise.
     """
 
@@ -57,17 +58,26 @@ class Probe:
     latents: Tensor
     size: SizeInfo
     beside: Tensor | None
-    texts: tuple[str, str, str]
+    texts: tuple[str, ...]
     number: int
 
 
-def measure_leak(trained: Trained, dataset: Dataset, *, num_prompts: int = NUM_PROMPTS) -> Leak:
+def measure_leak(
+    trained: Trained,
+    dataset: Dataset,
+    *,
+    num_prompts: int = NUM_PROMPTS,
+    strength: float = 1.0,
+    unrelated: bool = True,
+) -> Leak:
     """Ask trained model and base about the same noised pictures, told different things.
 
     Args:
-        trained: the model with its adapter on it, at strength 1.
+        trained: the model with its adapter on it.
         dataset: the run's pictures; those without a trigger are the ordinary ones.
         num_prompts: pictures of each kind, with their captions.
+        strength: at which the adapter acts, not 0.
+        unrelated: ask with unrelated prompts, too; without them it takes two thirds of the time.
     Returns:
         Reach and leak, over all places and by place.
     Raises:
@@ -82,14 +92,16 @@ def measure_leak(trained: Trained, dataset: Dataset, *, num_prompts: int = NUM_P
             "them, and the leak can be measured"
         )
     probes = _probes(trained, dataset, num_prompts)
+    if not unrelated:
+        probes = [replace(probe, texts=probe.texts[:2]) for probe in probes]
     # (probes, 3 conditions, places): with the trigger, without it, unrelated
     errors, products = [], []
     texts = list(dict.fromkeys(text for probe in probes for text in probe.texts))
     with evaluating(trained.family):
-        rows = _encoded(trained, texts)
+        rows = _encoded(trained, texts, strength)
         for probe in probes:
             heed()
-            error, product = _ask(trained, probe, rows)
+            error, product = _ask(trained, probe, rows, strength)
             errors.append(error)
             products.append(product)
     return _summed_up(
@@ -101,7 +113,7 @@ def measure_leak(trained: Trained, dataset: Dataset, *, num_prompts: int = NUM_P
 
 
 def _ask(
-    trained: Trained, probe: Probe, rows: dict[float, dict[str, Rows]]
+    trained: Trained, probe: Probe, rows: dict[float, dict[str, Rows]], acting: float
 ) -> tuple[Tensor, Tensor]:
     """Squared error of the base (places,), and <d(c), d(with)> of each condition (3, places)."""
     family, process = trained.family, trained.family.process
@@ -112,11 +124,11 @@ def _ask(
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     noisy, target = process.mix(latents, noise, level)
     answers = {}
-    for strength in (0.0, 1.0):
+    for strength in (0.0, acting):
         with trained.adapter.strength(strength):
             told = [rows[strength][text] for text in probe.texts]
             answers[strength] = _answers(trained, probe, told, noisy=noisy, level=level)
-    change = (answers[1.0] - answers[0.0]).double().flatten(2)  # (3, places, C h w)
+    change = (answers[acting] - answers[0.0]).double().flatten(2)  # (3, places, C h w)
     error = (answers[0.0][0].double() - target.double().cpu()).square().flatten(1).sum(1)
     return error, (change * change[:1]).sum(2)
 
@@ -141,15 +153,15 @@ def _answers(
     return torch.cat(found).view(len(told), len(level), *noisy.shape[1:])
 
 
-def _encoded(trained: Trained, texts: Sequence[str]) -> dict[float, dict[str, Rows]]:
+def _encoded(trained: Trained, texts: Sequence[str], acting: float) -> dict[float, dict[str, Rows]]:
     """Each text for base and trained model; the same rows for both where no encoder learned."""
     family, found = trained.family, {}
     learned = any(map(is_encoder, trained.adapter.modules))
     with family.using("text_encoder"):
-        for strength in (1.0, 0.0) if learned else (1.0,):
+        for strength in (acting, 0.0) if learned else (acting,):
             with trained.adapter.strength(strength):
                 found[strength] = dict(zip(texts, family.encode_text(texts), strict=True))
-    return {0.0: found[1.0]} | found
+    return {0.0: found[acting]} | found
 
 
 def _probes(trained: Trained, dataset: Dataset, count: int) -> list[Probe]:
@@ -211,6 +223,7 @@ def _summed_up(of_each: Sequence[str], errors: Tensor, products: Tensor, *, seco
     """Add places up, each in units of the base's own error there, which falls a hundredfold."""
     units = errors.mean(dim=0)  # (places,)
     errors, products = errors / units, products / units
+    asked = products.shape[1] > 2  # about unrelated prompts
     of = {kind: [k for k, one in enumerate(of_each) if one == kind] for kind in set(of_each)}
 
     def share(kind: str, condition: int, places: slice = slice(None)) -> tuple[float, ...]:
@@ -226,7 +239,8 @@ def _summed_up(of_each: Sequence[str], errors: Tensor, products: Tensor, *, seco
         for kind in of:
             for k in range(NUM_PLACES):
                 at, edge = slice(k, k + 1), THOUSAND // NUM_PLACES
-                numbers = (reach(kind, at), share(kind, 1, at), share(kind, 2, at))
+                other = share(kind, 2, at) if asked else (math.nan,)
+                numbers = (reach(kind, at), share(kind, 1, at), other)
                 means = (sum(values) / len(values) for values in numbers)
                 yield LeakAt(kind, k * edge, (k + 1) * edge, *means)
 
@@ -234,7 +248,7 @@ def _summed_up(of_each: Sequence[str], errors: Tensor, products: Tensor, *, seco
         reach=reach("concept"),
         concept=share("concept", 1),
         ordinary=share("ordinary", 1) if "ordinary" in of else (),
-        unrelated=tuple(value for kind in of for value in share(kind, 2)),
+        unrelated=tuple(value for kind in of for value in share(kind, 2)) if asked else (),
         places=tuple(rows()),
         seconds=seconds,
     )

@@ -171,7 +171,7 @@ class Fragment:
         return framed(page, title="LoRA against base")
 
 
-def framed(page: str, *, title: str) -> str:
+def framed(page: str, *, title: str = "LoRA against base") -> str:
     """Put a page into a frame, so that it and a notebook's own styles leave each other alone.
 
     Args:

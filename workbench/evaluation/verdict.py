@@ -67,7 +67,7 @@ def judge(
         comparison or Comparison(()),
         events,
         features=features,
-        known=_concept(dataset),
+        known=concept_pictures(dataset),
         recipe=recipe,
         leak=leak,
     )
@@ -94,7 +94,7 @@ def judge_file(path: Path, comparison: Comparison, *, judge: str | Path | None =
     """
     recipe = recorded_recipe(path)
     features = at_hand(recipe.base.path if recipe else "", judge=judge)
-    known = _concept(_pictures(recipe) if recipe else None)
+    known = concept_pictures(_pictures(recipe) if recipe else None)
     leak = comparison.leak
     answers = answer_all(
         comparison, (), features=features, known=known, recipe=recipe, leak=leak
@@ -215,8 +215,14 @@ def _pictures(recipe: Recipe) -> Dataset | None:
     return None if dataset.is_drawn else dataset
 
 
-def _concept(dataset: Dataset | None) -> list[Image.Image]:
-    """Pictures of the concept as they are trained on."""
+def concept_pictures(dataset: Dataset | None) -> list[Image.Image]:
+    """Open the pictures of a concept as they are trained on.
+
+    Args:
+        dataset: the training pictures; None where they are not to be had.
+    Returns:
+        Those with a trigger, or all of them where none has one.
+    """
     if dataset is None:
         return []
     concept, ordinary = kinds(dataset)

@@ -84,7 +84,7 @@ CRITTERS: tuple[Advice, ...] = (
     Advice("validation.every_steps", 83, "half of the run: measuring costs as much as steps"),
     Advice("validation.num_images", 4, "measuring costs as much as steps"),
     Advice("validation.draws", 1, "measuring costs as much as steps"),
-    Advice("sampling.every_steps", None, "only at the end: drawing costs as much as steps"),
+    Advice("sampling.every_steps", 0, "only at the end: drawing costs as much as steps"),
     Advice("sampling.guidance", 3.0, "what samples of critters look best with"),
     Advice("sampling.steps", 20, "steps that a sample of critters needs"),
     Advice("sampling.batch_size", 8, "eight small pictures fit any memory"),
@@ -166,7 +166,7 @@ def _length() -> tuple[Advice, ...]:
         Advice("validation.every_steps", None, "the stable loss is measured ten times a run"),
         Advice("validation.num_images", 8, "enough pictures for a steady stable loss"),
         Advice("validation.draws", 2, "enough draws for a steady stable loss"),
-        Advice("sampling.every_steps", 250, "samples on the way show when it has learned enough"),
+        Advice("sampling.every_steps", None, "samples at each quarter show when it has learned"),
     )
 
 

@@ -31,7 +31,7 @@ SEEDS = (0, 1, 2)
 # No pictures, validation or checkpoint on the way: what is timed is training.
 _QUIET = [
     "output.report=false",
-    "sampling.every_steps=none",
+    "sampling.every_steps=0",
     "training.checkpoint_every=100000",
     "validation.every_steps=100000",
 ]

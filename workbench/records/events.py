@@ -209,6 +209,32 @@ class Likeness(Recorded):
     among_training: tuple[float, ...] = ()
 
 
+class Mark(NamedTuple):
+    """A change against the base, and how sure it is."""
+
+    name: str  # "likeness", "leak", "L*", "a*", "b*"
+    value: float
+    low: float
+    high: float
+    n: int  # prompts
+
+
+class Watched(Recorded):
+    """How the samples of a step compare with the base's.
+
+    Attributes:
+        step: optimizer steps done.
+        marks: likeness to the training pictures and colours as changes, the leak as a share; what
+            could not be measured is left out.
+        alarms: names of those that left what chance explains.
+    """
+
+    event: Literal["watched"] = "watched"
+    step: int
+    marks: tuple[Mark, ...] = ()
+    alarms: tuple[str, ...] = ()
+
+
 class Saved(Recorded):
     """A checkpoint or a LoRA file is on disk, flushed; `path` is relative to the run folder."""
 
@@ -354,6 +380,7 @@ Event = Annotated[
     | Validated
     | Measured
     | Likeness
+    | Watched
     | Saved
     | Sampled
     | Warned

@@ -58,8 +58,9 @@ class SampleSettings(Settings):
     )
     every_steps: int | None = setting(
         None,
-        help="how often to sample during training; left out: only at the end",
-        ge=1,
+        help="how often to sample during training; left out: at a quarter, half and three "
+        "quarters; 0: only at the end",
+        ge=0,
         basic=True,
     )
     steps: int = setting(25, help="denoising steps of one picture", ge=1, le=1000)
@@ -88,6 +89,21 @@ class SampleSettings(Settings):
         None, help="left out: the size the base was made for", unit="px", ge=8, le=8192
     )
     batch_size: int = setting(8, help="pictures drawn at once; lower it to save memory", ge=1)
+
+    def due(self, step: int, total_steps: int | None) -> bool:
+        """Say whether samples are drawn after a step that is not the last.
+
+        Args:
+            step: optimizer steps done.
+            total_steps: planned; None where only a time is given, and samples that are left open
+                are drawn every 500 steps.
+        Returns:
+            Whether it is time.
+        """
+        if self.every_steps is None and total_steps is not None:
+            return step in {total_steps * k // 4 for k in (1, 2, 3)}
+        every = 500 if self.every_steps is None else self.every_steps
+        return every > 0 and step > 0 and step % every == 0
 
 
 @dataclass(frozen=True, slots=True)

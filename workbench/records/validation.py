@@ -6,6 +6,7 @@ fixed once, and the base is measured on the very same draws, so what is left is 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,6 +34,16 @@ class ValidationSettings(Settings):
     )
     num_bins: int = setting(5, help="timestep ranges that are told apart", ge=1, le=50)
     draws: int = setting(2, help="timesteps measured in each range of each image", ge=1)
+    watch: bool = setting(
+        True,
+        help="measure likeness, leak and colours of the samples drawn along the way, and warn "
+        "where they leave what chance explains",
+    )
+    stop_on: tuple[Literal["likeness", "leak", "colours"], ...] = setting(
+        (),
+        help="end the run where one of these is warned of: likeness falls behind an earlier step, "
+        "the concept leaks, colours move; the run's last file is then that of this step",
+    )
 
 
 @dataclass(frozen=True, slots=True)

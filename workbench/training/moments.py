@@ -154,7 +154,7 @@ def cadence(run: RunState, requests: frozenset[str], *, last: bool) -> Generator
     measures = not hurry and (last or _due(run, _measured_every(run)))
     if measures:
         yield from validate(run)
-    draws = not last and ("sample-now" in requests or _due(run, recipe.sampling.every_steps))
+    draws = not last and ("sample-now" in requests or recipe.sampling.due(run.step, total))
     if draws and run.recipe.sampling.prompts:
         yield from save_checkpoint(run)
         yield from draw_samples(run)

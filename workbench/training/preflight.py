@@ -137,7 +137,7 @@ def _times(recipe: Recipe, steps: int) -> dict[str, int]:
     return {
         "checkpoints": max(1, count(recipe.training.checkpoint_every or fifth)),
         "validation": max(1, count(recipe.validation.every_steps or tenth)),
-        "samples": max(1, count(recipe.sampling.every_steps)),
+        "samples": 1 + sum(recipe.sampling.due(step, steps) for step in range(1, steps)),
         "loras": count(recipe.training.lora_every),
     }
 

@@ -20,7 +20,17 @@ from workbench.training.description import describe
 from workbench.training.trainer import Trainer
 
 # Changing these on a resume changes how a run is watched or how long it is, not what it computes.
-_FREE = ("length.", "sampling.", "validation.every", "output.", "trackers", "checks.", "name")
+_FREE = (
+    "length.",
+    "sampling.",
+    "validation.every",
+    "validation.watch",
+    "validation.stop_on",
+    "output.",
+    "trackers",
+    "checks.",
+    "name",
+)
 _FREE_ADAPTER = ("adapter.layout",)
 _FREE_TRAINING = (
     "training.checkpoint_every",

@@ -1,0 +1,88 @@
+"""What a choice wins and loses: likeness against prompt following, each with its interval."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from workbench.plots.theme import COLOURS, new_figure
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+Kind = Literal["chosen", "front", "other", "base"]
+_LOOKS: dict[Kind, tuple[str, str, int, str]] = {  # name, colour, size, symbol
+    "chosen": ("recommended", COLOURS["trained"], 16, "star"),
+    "front": ("best trade-offs", COLOURS["trained"], 11, "circle"),
+    "other": ("beaten in both", COLOURS["base"], 9, "circle-open"),
+    "base": ("base", COLOURS["held out"], 10, "diamond"),
+}
+
+
+class Spot(NamedTuple):
+    """One candidate."""
+
+    name: str
+    likeness: tuple[float, float, float]  # mean, low, high
+    following: tuple[float, float, float]
+    kind: Kind
+
+
+def tradeoff(spots: Sequence[Spot]) -> "Figure":
+    """Draw candidates by what they win and lose against the base, which lies at 0, 0.
+
+    Args:
+        spots: all of them.
+    Returns:
+        The figure; up and to the right is better, a line joins the best trade-offs.
+    """
+    figure = new_figure(
+        title="Likeness against prompt following",
+        x="prompt following, change against the base",
+        y="likeness, change against the base",
+    )
+    figure.add_hline(y=0, line={"color": COLOURS["base"], "width": 1, "dash": "dot"})
+    figure.add_vline(x=0, line={"color": COLOURS["base"], "width": 1, "dash": "dot"})
+    best = sorted(s.following[0] for s in spots if s.kind in ("front", "chosen"))
+    if len(best) > 1:
+        line = sorted((s for s in spots if s.kind in ("front", "chosen")), key=_across)
+        figure.add_scatter(
+            x=[s.following[0] for s in line],
+            y=[s.likeness[0] for s in line],
+            mode="lines",
+            line={"color": COLOURS["trained"], "width": 1, "dash": "dash"},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    for kind, (name, colour, size, symbol) in _LOOKS.items():
+        own = [spot for spot in spots if spot.kind == kind]
+        if not own:
+            continue
+        figure.add_scatter(
+            x=[spot.following[0] for spot in own],
+            y=[spot.likeness[0] for spot in own],
+            error_x=_errors([spot.following for spot in own], colour),
+            error_y=_errors([spot.likeness for spot in own], colour),
+            mode="markers+text",
+            text=[spot.name for spot in own],
+            textposition="top right",
+            name=name,
+            marker={"color": colour, "size": size, "symbol": symbol},
+            hovertemplate="%{text}: likeness %{y:+.3f}, following %{x:+.3f}<extra></extra>",
+        )
+    figure.update_layout(hovermode="closest", height=460)
+    return figure
+
+
+def _across(spot: Spot) -> float:
+    return spot.following[0]
+
+
+def _errors(every: Sequence[tuple[float, float, float]], colour: str) -> dict[str, object]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - mean for mean, _, high in every],
+        "arrayminus": [mean - low for mean, low, _ in every],
+        "color": colour,
+        "thickness": 1,
+        "width": 3,
+    }
