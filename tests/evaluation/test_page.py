@@ -30,6 +30,7 @@ def full_report() -> Report:
         verdict=Verdict(EVIL, "bad", (EVIL,)),
         subtitle=EVIL,
         facts={EVIL: EVIL},
+        origins={EVIL: EVIL},
         comparison=Comparison((pair,), (Strip(EVIL, 0, ((EVIL, picture("red")),)),), (pair,), EVIL),
         progress=(Strip(EVIL, 0, ((EVIL, picture("red")),)),),
         drift=(DriftRow(EVIL, 50, -2, -3, -1),),
@@ -37,6 +38,7 @@ def full_report() -> Report:
         proof=Proof(EVIL, (row,)),
         timings={EVIL: 3.0},
         warnings=(Notice(EVIL, EVIL, 2),),
+        changes=(EVIL,),
         recipe=f'name = "{EVIL}" # {EVIL}',
         made=EVIL,
     )
@@ -72,7 +74,7 @@ def elements(rendered: str) -> Elements:
 def test_everything_is_text(elements: Elements) -> None:
     scripts = [attributes for tag, attributes in elements.tags if tag == "script"]
     assert [script.get("id") for script in scripts] == ["figures", "plotly", None]
-    assert elements.text.count(EVIL) >= 15
+    assert elements.text.count(EVIL) >= 18
     assert all(not key.startswith("on") for _, attributes in elements.tags for key in attributes)
 
 

@@ -103,6 +103,13 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="the page; report.html beside the LoRA by default.")
     ] = None,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public",
+            help="a report to show around: no training pictures or captions, no paths, no names.",
+        ),
+    ] = False,
 ) -> None:
     """Say whether a LoRA is better than its base: same prompts and seeds, six questions, a report.
 
@@ -112,7 +119,9 @@ def compare(
     from workbench.settings import SettingsError
 
     if images:
-        _compare_folders(images, judge, training=training, out=out, trained=trained)
+        if trained is not None:
+            raise SettingsError("--images compares two folders; leave out the run or LoRA")
+        _compare_folders(images, judge, training=training, out=out, public=public)
         return
     if trained is None:
         raise SettingsError("give a run folder, a LoRA file, or --images FOLDER FOLDER")
@@ -130,7 +139,9 @@ def compare(
             settings=chosen,
             told=lambda done, total: bar.update("drawing", done, total, unit="pictures"),
         )
-    page = write_report(trained, comparison=comparison, base=base, judge=judging, out=out)
+    page = write_report(
+        trained, comparison=comparison, base=base, judge=judging, out=out, public=public
+    )
     _tell(page)
 
 
@@ -176,14 +187,13 @@ def _compare_folders(
     *,
     training: Path | None,
     out: Path | None,
-    trained: Path | None,
+    public: bool,
 ) -> None:
     from workbench.evaluation.folders import compare_folders
-    from workbench.settings import SettingsError
 
-    if trained is not None:
-        raise SettingsError("--images compares two folders; leave out the run or LoRA")
-    page, _ = compare_folders(*images, judge=_judge(judge), training=training, out=out)
+    page, _ = compare_folders(
+        *images, judge=_judge(judge), training=training, out=out, public=public
+    )
     _tell(page)
 
 

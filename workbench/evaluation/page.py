@@ -40,11 +40,13 @@ class Notice:
         message: what happened.
         fix: what to do about it.
         times: how often it came.
+        id: of the warning.
     """
 
     message: str
     fix: str = ""
     times: int = 1
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Report:
         verdict: its sentence is the page's head line.
         subtitle: a few words beside the name.
         facts: short names to short values.
+        origins: what it was made of: base, its licence and SHA-256, pictures.
         comparison: pictures of base and LoRA.
         progress: strips of the samples made while training.
         drift: colour drift, exploratory.
@@ -66,6 +69,7 @@ class Report:
         proof: the reload proof.
         timings: stage to seconds.
         warnings: what the run warned about.
+        changes: settings that a resume changed, "from step 6: key: old -> new".
         recipe: TOML text.
         made: when, in words.
     """
@@ -74,6 +78,7 @@ class Report:
     verdict: Verdict
     subtitle: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
     comparison: Comparison | None = None
     progress: tuple[Strip, ...] = ()
     drift: tuple[DriftRow, ...] = ()
@@ -84,6 +89,7 @@ class Report:
     proof: Proof | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[Notice, ...] = ()
+    changes: tuple[str, ...] = ()
     recipe: str = ""
     made: str = ""
 
@@ -160,7 +166,8 @@ def data_uri(image: Image.Image, max_side_px: int = MAX_SIDE_PX) -> str:
     Returns:
         A `data:` URI, WebP of high quality.
     """
-    image = image.convert("RGB")
+    image = image.convert("RGB").copy()
+    image.info.clear()  # WebP would take a colour profile along, whose text may name its maker
     if max(image.size) > max_side_px:
         image.thumbnail((max_side_px, max_side_px))
     buffer = io.BytesIO()

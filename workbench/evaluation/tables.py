@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,11 @@ def _bar(one: Interval) -> Bar:
 
 
 def write_beside(
-    page: Path, judgement: Judgement | None, drift: "Sequence[DriftRow]" = ()
+    page: Path,
+    judgement: Judgement | None,
+    drift: "Sequence[DriftRow]" = (),
+    *,
+    origins: Mapping[str, str] | None = None,
 ) -> tuple[Path, Path]:
     """Write what a report says as data: `report.json` and `report.csv` beside `report.html`.
 
@@ -77,6 +81,7 @@ def write_beside(
         page: the report.
         judgement: the six answers.
         drift: exploratory rows.
+        origins: what it was made of, see `evaluation.origins`.
     Returns:
         The JSON file, the CSV file.
     """
@@ -88,7 +93,7 @@ def write_beside(
         for row in drift
     ]  # fmt: skip
     told = None if judgement is None else json.loads(judgement.model_dump_json())
-    data = {"judgement": told, "exploratory": exploratory}
+    data = {"judgement": told, "exploratory": exploratory, "origins": dict(origins or {})}
     rows = io.StringIO()
     writer: csv.DictWriter[str] = csv.DictWriter(rows, COLUMNS, lineterminator="\n")
     writer.writeheader()
