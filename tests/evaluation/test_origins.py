@@ -22,7 +22,7 @@ def test_base_licence_hash_and_pictures() -> None:
         "Pictures": "12 from /x/photos",
     }
     parts = origins(recipe, {"unet": "aa", "vae": "bb"})
-    assert parts["Base SHA-256"] == "unet aa, vae bb" and parts["Pictures"] == "/x/photos"
+    assert parts["Base SHA-256"] == "unet aa\nvae bb" and parts["Pictures"] == "/x/photos"
     unknown = origins(override(recipe, ['base.path="nowhere"']), {})
     assert unknown["Base licence"] == "not stated in its files"
     assert unknown["Base SHA-256"] == "not recorded"

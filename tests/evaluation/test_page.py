@@ -7,6 +7,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -116,6 +117,24 @@ def test_large_pictures_are_scaled_down_and_the_original_is_left() -> None:
     with Image.open(io.BytesIO(data)) as small:
         assert small.size == (768, 384)
     assert image.size == (2000, 1000)
+
+
+def test_a_hundred_pictures_of_photographs_fit_in_ten_megabytes() -> None:
+    # 1 / f noise is as hard to compress as photographs full of detail
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(1024), np.fft.rfftfreq(1024), indexing="ij"))
+    rng = np.random.default_rng(0)
+    spectrum = np.fft.rfft2(rng.standard_normal((3, 1024, 1024))) / np.maximum(frequency, 1e-3)
+    field = np.fft.irfft2(spectrum)
+    levels = np.clip(127 + 60 * field / field.std(), 0, 255).astype(np.uint8)
+    photo = Image.fromarray(np.moveaxis(levels, 0, -1))
+    alone = page.data_uri(photo)
+    assert len(alone) * 100 > 10e6, "as they are, a hundred of them would not fit"
+    with_99_others = page.data_uri(photo, max_bytes=page._PICTURES_BYTES // 100)
+    page_bytes = 100 * len(with_99_others) + len(page.packed_plotly())
+    assert page_bytes < 9.5e6
+    with Image.open(io.BytesIO(base64.b64decode(with_99_others.partition(",")[2]))) as small:
+        assert max(small.size) >= 384, "and are still worth seeing"
+    assert page._count(full_report()) == 6
 
 
 def test_an_empty_report_is_a_page_without_plotly() -> None:

@@ -136,14 +136,18 @@ def test_what_is_nobodys_secret_stays(run: Path) -> None:
 
 def test_pictures_are_pixels_and_nothing_else(tmp_path: Path) -> None:
     pair = Pair("x", 0, drawn("red"), drawn("blue"))
-    path = page.write(Report("x", Verdict("x"), comparison=Comparison((pair,))), tmp_path / "x.html")
+    path = page.write(
+        Report("x", Verdict("x"), comparison=Comparison((pair,))), tmp_path / "x.html"
+    )
     import base64
     import re
 
     found = re.findall(r"data:image/webp;base64,([^\"]+)", path.read_text(encoding="utf-8"))
     assert len(found) == 2
     for one in found:
-        assert not {b"EXIF", b"ICCP", b"XMP "} & {base64.b64decode(one)[k : k + 4] for k in range(90)}
+        assert not {b"EXIF", b"ICCP", b"XMP "} & {
+            base64.b64decode(one)[k : k + 4] for k in range(90)
+        }
 
 
 def test_a_captions_words_in_another_order_or_in_a_longer_prompt_are_the_caption() -> None:
@@ -188,13 +192,19 @@ def test_a_sentence_with_a_path_or_name_is_left_out(sentence: str, stays: bool) 
 def test_a_recipe_keeps_numbers_and_choices_and_says_not_whose(run: Path) -> None:
     recipe = override(
         Recipe.load(run / "recipe.toml"),
-        [f'base.path="/home/{PERSON}/models/sd15.safetensors"', 'adapter.start_from="/x/y.safetensors"'],
+        [
+            f'base.path="/home/{PERSON}/models/sd15.safetensors"',
+            'adapter.start_from="/x/y.safetensors"',
+        ],
     )
     shown = public_recipe(recipe, private_of(recipe))
     assert shown.base.path == "sd15.safetensors" and shown.data.subsets[0].path == "left out"
     assert shown.data.subsets[0].trigger == "mochi" and shown.optimizer == recipe.optimizer
     assert shown.adapter.start_from == "left out" and shown.output.folder == "left out"  # type: ignore[union-attr]
-    assert shown.sampling.prompts == ("mochi, a beach", "prompt 1, a caption of the training pictures")
+    assert shown.sampling.prompts == (
+        "mochi, a beach",
+        "prompt 1, a caption of the training pictures",
+    )
     assert from_toml(Recipe, shown.to_toml()).length == recipe.length, "it reads as a recipe"
 
 
@@ -202,7 +212,9 @@ def test_a_fault_is_named_and_its_evidence_stays_home() -> None:
     fault = Fault("copying", "2 of 3 samples are nearly training pictures", "", (f"{FILE}.png",))
     told = Report(
         "x",
-        Verdict("It learned.", evidence=(f"{FILE}.png", "Fix: .", "Stable loss 0.1."), faults=(fault,)),
+        Verdict(
+            "It learned.", evidence=(f"{FILE}.png", "Fix: .", "Stable loss 0.1."), faults=(fault,)
+        ),
         proof=Proof(f"/home/{PERSON}/x.safetensors", (ProofRow("a", 0, None, True, "of /x/y"),)),
         warnings=(Notice("a", "b", 2, "one"), Notice("c", "d", 1, "one")),
     )

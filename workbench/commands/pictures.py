@@ -29,6 +29,27 @@ Seeds = Annotated[
     list[int] | None, typer.Option("--seed", "-s", help="one picture of each prompt from each.")
 ]
 
+Judging = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        help="what judges pictures: the folder or Hugging Face id of a CLIP, SigLIP 2 or DINOv2; "
+        "critters have their own.",
+    ),
+]
+Images = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option("--images", metavar="A B", help="compare two folders of pictures, by name."),
+]
+Public = Annotated[
+    bool,
+    typer.Option(
+        "--public",
+        help="a report to show around, beside the usual one: no training pictures or captions, no "
+        "paths, no names of files and people.",
+    ),
+]
+
 
 def sample(
     trained: Annotated[
@@ -86,30 +107,15 @@ def compare(
     prompt: Prompts = None,
     seed: Seeds = None,
     base: Base = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(
-            help="what judges pictures: the folder or Hugging Face id of a CLIP, SigLIP 2 or "
-            "DINOv2; critters have their own."
-        ),
-    ] = None,
-    images: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option("--images", metavar="A B", help="compare two folders of pictures, by name."),
-    ] = None,
+    judge: Judging = None,
+    images: Images = None,
     training: Annotated[
         Path | None, typer.Option(help="with --images: pictures of the concept, for likeness.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="the page; report.html beside the LoRA by default.")
     ] = None,
-    public: Annotated[
-        bool,
-        typer.Option(
-            "--public",
-            help="a report to show around: no training pictures or captions, no paths, no names.",
-        ),
-    ] = False,
+    public: Public = False,
 ) -> None:
     """Say whether a LoRA is better than its base: same prompts and seeds, six questions, a report.
 

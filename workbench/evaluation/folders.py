@@ -8,14 +8,14 @@ from PIL import Image
 from workbench import store
 from workbench.evaluation import tables
 from workbench.evaluation.drift import drift
-from workbench.evaluation.features import at_hand
+from workbench.evaluation.features import Features, at_hand
 from workbench.evaluation.page import Notice, Report, write
 from workbench.evaluation.private import Private, private_of
 from workbench.evaluation.private import public as shown_around
 from workbench.evaluation.results import Comparison, Pair, Verdict
 from workbench.evaluation.study import missing
 from workbench.evaluation.verdict import answer_all, assembled
-from workbench.records.judgement import Judgement, Question
+from workbench.records.judgement import Answer, Judgement, Question
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
@@ -104,19 +104,10 @@ def compare_folders(
         raise SettingsError(f"--images needs two folders, got {store.shown(first)} twice")
     found = pair_up(first, second)
     features = at_hand("", judge=judge)
-    known = [_read(path)[0] for path in _pictures(training).values()] if training else []
-    comparison = Comparison(found.pairs)
-    answers = answer_all(comparison, (), features=features, known=known)
-    skipped: dict[Question, str] = {"learn": "", "leak": ""}
-    if training is None and features.judges:
-        skipped["look like"] = "give the concept's pictures: --training FOLDER"
-    if not found.has_prompts and features.judges:
-        skipped["follow"] = "not all pictures carry a prompt (in the PNG, or in NAME.txt)"
-    answers = [
-        missing(one.question, skipped[one.question]) if one.question in skipped else one
-        for one in answers
-    ]
-    names = ("first", "second") if public else (first.name or str(first), second.name or str(second))
+    answers = _answers(found, features, training)
+    names = (
+        ("first", "second") if public else (first.name or str(first), second.name or str(second))
+    )
     judged = assembled(
         answers, features=features.name, learned=f"{names[1]} against {names[0]}"
     )  # fmt: skip
@@ -135,6 +126,21 @@ def compare_folders(
     path = out or second / ("report-public.html" if public else "report.html")
     tables.write_beside(path, report.judged, report.drift)
     return write(report, path), judged
+
+
+def _answers(found: Folders, features: Features, training: Path | None) -> list[Answer]:
+    """Answers to what pictures alone can tell."""
+    known = [_read(path)[0] for path in _pictures(training).values()] if training else []
+    answers = answer_all(Comparison(found.pairs), (), features=features, known=known)
+    skipped: dict[Question, str] = {"learn": "", "leak": ""}
+    if training is None and features.judges:
+        skipped["look like"] = "give the concept's pictures: --training FOLDER"
+    if not found.has_prompts and features.judges:
+        skipped["follow"] = "not all pictures carry a prompt (in the PNG, or in NAME.txt)"
+    return [
+        missing(one.question, skipped[one.question]) if one.question in skipped else one
+        for one in answers
+    ]
 
 
 def _private(folders: tuple[Path | None, ...], found: Folders) -> Private:

@@ -27,7 +27,7 @@ def origins(recipe: "Recipe", hashes: Mapping[str, str], *, num_images: int = 0)
     from workbench.models.licence import licence_of
 
     known = {name: value for name, value in hashes.items() if name != "legacy"}
-    told = ", ".join(v if k == "sha256" else f"{k} {v}" for k, v in known.items())
+    told = "\n".join(v if k == "sha256" else f"{k} {v}" for k, v in known.items())
     places = ", ".join(subset.path for subset in recipe.data.subsets)
     return {
         "Base": recipe.base.path,

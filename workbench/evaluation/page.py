@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 MAX_SIDE_PX = 768
+# A page with plotly.js (1.9 MB) stays below 10 MB: the text that its pictures may take together,
+# and how they are made smaller until they do: longest side in px, quality.
+_PICTURES_BYTES = 7_400_000
+_SMALLER = ((768, 92), (768, 84), (640, 80), (512, 76), (448, 68), (384, 60), (256, 50))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ def render(report: Report, *, whole: bool = True) -> str:
         js=Markup(asset("report.js")),
         figures=Markup("{" + inside_script(drawn) + "}"),
         plotly=Markup(packed_plotly() if figures else ""),
-        uri=data_uri,
+        uri=functools.partial(data_uri, max_bytes=_PICTURES_BYTES // max(1, _count(report))),
         marked=_marked,
         toml=_toml,
         duration=duration,
@@ -157,22 +161,42 @@ class Fragment:
         return f"<iframe {shown}></iframe>"
 
 
-def data_uri(image: Image.Image, max_side_px: int = MAX_SIDE_PX) -> str:
-    """Turn a picture into text that a page can hold.
+def _count(report: Report) -> int:
+    """Pictures of a report: two of each pair, and each cell of a strip."""
+    found = report.comparison or Comparison(())
+    strips = (*found.strengths, *report.progress)
+    cells = sum(len(strip.cells) for strip in strips)
+    return 2 * (len(found.pairs) + len(found.leakage)) + cells
+
+
+def data_uri(
+    image: Image.Image, max_side_px: int = MAX_SIDE_PX, *, max_bytes: int | None = None
+) -> str:
+    """Turn a picture into text that a page can hold; nothing but its pixels goes along.
 
     Args:
         image: any size.
         max_side_px: larger ones are scaled down to it.
+        max_bytes: of the text; the picture becomes smaller and coarser until it fits, or as small
+            as is still worth seeing.
     Returns:
         A `data:` URI, WebP of high quality.
     """
     image = image.convert("RGB").copy()
     image.info.clear()  # WebP would take a colour profile along, whose text may name its maker
-    if max(image.size) > max_side_px:
-        image.thumbnail((max_side_px, max_side_px))
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=92, method=2)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    step, text = 0, ""
+    while step < len(_SMALLER):
+        side_px, quality = _SMALLER[step]
+        side_px = min(side_px, max_side_px)
+        if max(image.size) > side_px:
+            image.thumbnail((side_px, side_px))
+        buffer = io.BytesIO()
+        image.save(buffer, "WEBP", quality=quality, method=2)
+        text = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+        if max_bytes is None or len(text) <= max_bytes:
+            break
+        step += 2 if len(text) > 3 * max_bytes and step < len(_SMALLER) - 2 else 1
+    return text
 
 
 def duration(seconds: float) -> str:

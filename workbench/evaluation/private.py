@@ -4,6 +4,7 @@ Nothing is searched and blotted out on the finished page. The public report is m
 be shown, so that whatever is added to a report later stays out until it is named here.
 """
 
+import contextlib
 import getpass
 import re
 import socket
@@ -158,10 +159,8 @@ def _brought(dataset: "Dataset") -> "Iterator[Record]":
 
 def _people(places: Iterable[Path]) -> Iterator[str]:
     """Names of the user, the machine, and every folder on the way."""
-    try:
+    with contextlib.suppress(KeyError, OSError):  # a container's user without a name
         yield getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        pass
     yield socket.gethostname()
     for place in places:
         yield from (part for part in place.resolve().parts[1:])
@@ -199,7 +198,7 @@ def public(report: Report, private: Private, recipe: "Recipe | None" = None) -> 
         warnings=_warnings(report.warnings),
         changes=tuple(_change(one, private) for one in report.changes),
         recipe=public_recipe(recipe, private).to_toml() if recipe and report.recipe else "",
-        made=report.made,
+        made=f"{report.made}, without training pictures, captions, folders and names".strip(),
     )
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ def figures(judgement: Judgement) -> dict[str, "Figure"]:
     found: dict[str, Figure] = {}
     questions: tuple[Question, ...] = ("look like", "follow", "diversity")
     judged = [judgement.answer(question) for question in questions]
-    bars = [one for answer in judged for one in answer.intervals]
+    bars = [one for answer in judged for one in answer.intervals if math.isfinite(one.value)]
     if bars:
         found["likeness, prompt, diversity"] = intervals(
             [_bar(one) for one in bars],
@@ -48,7 +49,7 @@ def figures(judgement: Judgement) -> dict[str, "Figure"]:
     )
     for question, title, label in single:
         answer = judgement.answer(question)
-        if answer.intervals:
+        if any(math.isfinite(one.value) for one in answer.intervals):
             limit = answer.intervals[0].limit
             found[question] = intervals(
                 [_bar(one) for one in answer.intervals],
