@@ -7,7 +7,7 @@ gives them, and are drawn with it in the middle.
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -276,7 +276,7 @@ def _spectrum(
 
 def _as_pictures(figure: "Figure", title: str) -> "Figure":
     """The common look, without axes, pixels square."""
-    style = new_figure(title=title, x="", y="").layout
+    style: Any = new_figure(title=title, x="", y="").layout
     layout = {key: style[key] for key in ("title", "font", "paper_bgcolor", "plot_bgcolor")}
     figure.update_layout(template=None, height=HEIGHT_PX, hovermode="closest", **layout)
     figure.update_layout(margin={"l": 8, "r": 8, "t": 72, "b": 8})  # names above the pictures
