@@ -45,21 +45,21 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
         stop = gr.Button(label("compare_stop"), elem_id="compare-grid-stop", min_width=120)
     said, table = gr.HTML(), gr.HTML(elem_id="compare-grid")
 
-    def offer(key: str | None) -> Any:
+    def offer(key: str | None) -> tuple[Any, str, str]:
         try:
             prompts = wanted_of(find(desk.workspace, key)).prompts if key else ()
         except MISTAKES:  # what is wrong with it is said when it is to be drawn
             prompts = ()
-        return gr.Dropdown(list(prompts), value=prompts[0] if prompts else "")
+        return gr.Dropdown(list(prompts), value=prompts[0] if prompts else ""), "", ""
 
     def draw(*inputs: Any) -> Iterator[tuple[Any, Any]]:
         yield from _draw(desk, *inputs)
 
-    chosen.change(offer, chosen, prompt, **QUIETLY)
     event = go.click(
         draw, [chosen, base, prompt, seed, strengths], [said, table], **HIDDEN,
         api_visibility="private", concurrency_id="compare", concurrency_limit=2,
     )  # fmt: skip
+    chosen.change(offer, chosen, [prompt, said, table], cancels=[event], **QUIETLY)
     stop.click(lambda: give_back(), None, None, cancels=[event], **QUIETLY)
 
 
@@ -74,7 +74,7 @@ def _draw(
         there = sum(len(known(source, file, asked)) for file in files)
         count = len(files) * len(asked) - there
         if count:
-            yield announced(count, estimate_s(source, count)), gr.skip()
+            yield announced(count, estimate_s(source, count)), _table(files, values, {})
         found: dict[tuple[Path, float], Image.Image] = {}
         for file in files:
             for now in drawing(desk.workspace, source, asked, file=file, base=base or None):

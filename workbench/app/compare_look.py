@@ -73,11 +73,14 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
         "trigger_mode": "always_last", "api_visibility": "private",
         "concurrency_id": "compare", "concurrency_limit": 2,
     }  # fmt: skip
-    chosen.change(offer, chosen, prompt, **QUIETLY)
     event = gr.on(
         [prompt.change, seed.submit, seed.blur, strength.release, view.input, base.blur],
         look, inputs, [slider, page, said], **options,
     )  # fmt: skip
+    # Two runs may have one prompt, which does not change then: the pictures must all the same.
+    chosen.change(offer, chosen, prompt, cancels=[event], **QUIETLY).then(
+        look, inputs, [slider, page, said], **options
+    )
     stop.click(lambda: give_back(), None, None, cancels=[event], **QUIETLY)
 
 
@@ -94,7 +97,8 @@ def _look(
         file = final_file(source)
         missing = len(set(asked)) - len(known(source, file, asked))
         if missing:
-            yield gr.skip(), gr.skip(), announced(missing, estimate_s(source, missing))
+            # Nothing else's pictures stand there meanwhile.
+            yield *_nothing(), announced(missing, estimate_s(source, missing))
         for now in drawing(desk.workspace, source, asked, file=file, base=base or None):
             if now.waits:
                 yield gr.skip(), gr.skip(), waiting(now)
@@ -103,6 +107,10 @@ def _look(
                 yield *_shown(pair, view), _caption(seed, strength)
     except MISTAKES as error:
         yield gr.skip(), gr.skip(), mistake(str(error))
+
+
+def _nothing() -> tuple[Any, Any]:
+    return gr.ImageSlider(value=None, visible=True), gr.HTML("", visible=False)
 
 
 def announced(count: int, seconds: float) -> str:
