@@ -31,7 +31,8 @@ from workbench.evaluation.verdict import answer_all
 from workbench.models import loading
 from workbench.models.base import BaseSettings
 from workbench.records.judgement import Answer
-from workbench.records.sampling import SampleSettings, draw, picture_path, save_pictures
+from workbench.records.pictures import picture_path, save_pictures
+from workbench.records.sampling import SampleSettings, draw
 
 NUM_STUDIES, NUM_PROMPTS, NUM_SEEDS = 200, 8, 4
 POOL_PROMPTS, POOL_SEEDS = 24, 8

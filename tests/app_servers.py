@@ -97,9 +97,9 @@ class App:
         return self.process.wait(30)
 
 
-def start_app(workspace: Path, *arguments: str, **environment: str) -> App:
+def start_app(workspace: Path, *arguments: str, port: int | None = None, **environment: str) -> App:
     """Start the app; returns once it has said that it is there."""
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-m", "workbench", "app", str(workspace), "--no-browser"]
     process = subprocess.Popen(
         [*command, "--port", str(port), *arguments],

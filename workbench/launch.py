@@ -22,7 +22,7 @@ from workbench.records.events import (
 )
 from workbench.records.sampling import Interrupted, heed, interruptible
 from workbench.settings import SettingsError
-from workbench.store import FileRefused, shown, unportable
+from workbench.store import FileRefused, shown, unportable, why_away
 from workbench.training.run import Observer, Run
 from workbench.training.saving import all_changes, changes, refuse_changes
 
@@ -41,6 +41,9 @@ def start(recipe: Recipe, *, folder: str | Path | None = None) -> Run:
     if broken := unportable(recipe.name):
         raise SettingsError(f"name {broken}, got {recipe.name!r}")
     checks.require(recipe)
+    place = Path(recipe.output.folder if folder is None else folder)
+    if why := why_away(place):
+        raise SettingsError(f"output.folder {shown(place)} {why}, or choose another one")
     if folder is None:
         return _observed(recipe, free_folder(Path(recipe.output.folder) / recipe.name))
     if (Path(folder) / "events.jsonl").exists():

@@ -381,3 +381,33 @@ def test_what_is_brought_must_be_a_lora(desk, tmp_path):
         keep(desk.workspace, wrong, "wrong.ckpt")
     own = Source("own/a.safetensors", "", wrong)
     assert "uploaded" in compare._said(own)
+
+
+def test_while_a_picture_is_drawn_no_other_one_stands_in_its_place(desk, drawn):
+    first, *_ = compare_look._look(desk, "run/one", "", PROMPTS[0], 9, 1.0, "slider")
+    assert first[0].value is None and first[1].visible is False
+    assert "2 pictures" in first[2] or "2" in first[2]
+    first, *_ = compare_grid._draw(desk, "run/one", "", PROMPTS[1], 7, "0.5, 1")
+    assert first[1].count('class="pending"') == 6 * 2 and "<img" not in first[1]
+
+
+def test_another_choice_ends_what_is_being_drawn_and_clears_it(desk):
+    """Pictures of one run never come to stand below the name of another one."""
+    from workbench.app import page as pages
+
+    page = pages.build(desk.workspace)
+    functions = list(page.fns.values())
+    (source,) = (b for b in page.blocks.values() if b.elem_id == "compare-source")
+    changed = [f for f in functions if (source._id, "change") in f.targets]
+    ended = {number for f in changed for number in f.cancels}
+    cleared = {block._id for f in changed for block in f.outputs}
+    for name in ("compare-grid-go", "compare-measure-go"):
+        (button,) = (b for b in page.blocks.values() if b.elem_id == name)
+        (drawing,) = (f for f in functions if (button._id, "click") in f.targets)
+        assert drawing._id in ended, name
+        assert {block._id for block in drawing.outputs} <= cleared, name
+    (prompt,) = (b for b in page.blocks.values() if b.elem_id == "compare-prompt")
+    (looking,) = (f for f in functions if (prompt._id, "change") in f.targets)
+    assert looking._id in ended
+    anew = [f for f in functions if f.outputs == looking.outputs and f.trigger_after is not None]
+    assert [f.trigger_after in {c._id for c in changed} for f in anew] == [True]

@@ -113,6 +113,18 @@ def test_many_clients_together_are_slowed_down_too():
     assert sum(admitted) == MAX_FAILURES_OF_ALL
 
 
+def test_strangers_do_not_lock_out_who_has_come_in_before():
+    attempts = Attempts(Clock())
+    attempts.begin("owner")
+    attempts.succeeded("owner")
+    for i in range(MAX_FAILURES_OF_ALL + 5):
+        attempts.begin(f"client {i}")
+    assert attempts.begin("somebody new")[0] is False
+    assert attempts.begin("owner") == (True, 0.0)
+    mine = [attempts.begin("owner")[0] for _ in range(MAX_FAILURES)]
+    assert mine.count(True) == MAX_FAILURES - 1, "wrong ones of the owner's own count as ever"
+
+
 def test_a_success_takes_the_tries_back():
     attempts = Attempts(Clock())
     for _ in range(MAX_FAILURES - 1):

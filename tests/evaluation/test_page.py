@@ -7,6 +7,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -30,6 +31,7 @@ def full_report() -> Report:
         verdict=Verdict(EVIL, "bad", (EVIL,)),
         subtitle=EVIL,
         facts={EVIL: EVIL},
+        origins={EVIL: EVIL},
         comparison=Comparison((pair,), (Strip(EVIL, 0, ((EVIL, picture("red")),)),), (pair,), EVIL),
         progress=(Strip(EVIL, 0, ((EVIL, picture("red")),)),),
         drift=(DriftRow(EVIL, 50, -2, -3, -1),),
@@ -37,6 +39,7 @@ def full_report() -> Report:
         proof=Proof(EVIL, (row,)),
         timings={EVIL: 3.0},
         warnings=(Notice(EVIL, EVIL, 2),),
+        changes=(EVIL,),
         recipe=f'name = "{EVIL}" # {EVIL}',
         made=EVIL,
     )
@@ -72,7 +75,7 @@ def elements(rendered: str) -> Elements:
 def test_everything_is_text(elements: Elements) -> None:
     scripts = [attributes for tag, attributes in elements.tags if tag == "script"]
     assert [script.get("id") for script in scripts] == ["figures", "plotly", None]
-    assert elements.text.count(EVIL) >= 15
+    assert elements.text.count(EVIL) >= 18
     assert all(not key.startswith("on") for _, attributes in elements.tags for key in attributes)
 
 
@@ -114,6 +117,24 @@ def test_large_pictures_are_scaled_down_and_the_original_is_left() -> None:
     with Image.open(io.BytesIO(data)) as small:
         assert small.size == (768, 384)
     assert image.size == (2000, 1000)
+
+
+def test_a_hundred_pictures_of_photographs_fit_in_ten_megabytes() -> None:
+    # 1 / f noise is as hard to compress as photographs full of detail
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(1024), np.fft.rfftfreq(1024), indexing="ij"))
+    rng = np.random.default_rng(0)
+    spectrum = np.fft.rfft2(rng.standard_normal((3, 1024, 1024))) / np.maximum(frequency, 1e-3)
+    field = np.fft.irfft2(spectrum)
+    levels = np.clip(127 + 60 * field / field.std(), 0, 255).astype(np.uint8)
+    photo = Image.fromarray(np.moveaxis(levels, 0, -1))
+    alone = page.data_uri(photo)
+    assert len(alone) * 100 > 10e6, "as they are, a hundred of them would not fit"
+    with_99_others = page.data_uri(photo, max_bytes=page._PICTURES_BYTES // 100)
+    page_bytes = 100 * len(with_99_others) + len(page.packed_plotly())
+    assert page_bytes < 9.5e6
+    with Image.open(io.BytesIO(base64.b64decode(with_99_others.partition(",")[2]))) as small:
+        assert max(small.size) >= 384, "and are still worth seeing"
+    assert page._count(full_report()) == 6
 
 
 def test_an_empty_report_is_a_page_without_plotly() -> None:

@@ -15,6 +15,7 @@ from workbench.records.events import (
     Preparing,
     Progress,
     Proved,
+    Resumed,
     Sampled,
     SampledPicture,
     Saved,
@@ -73,6 +74,19 @@ def test_writes_one_file_with_given_pictures(run: Path) -> None:
     assert path == run / "report.html"
     text = path.read_text(encoding="utf-8")
     assert "lora_unet_x differs" in text and "is not what was trained" in text
+
+
+def test_what_a_resume_changed_is_on_the_page(run: Path) -> None:
+    log = EventLog(run)
+    log.append(Resumed(step=20, changes=("length.steps: 20 -> 40", "optimizer.kind: 'a' -> 'b'")))
+    log.close()
+    assert report.gather(run).changes == (
+        "from step 21: length.steps: 20 -> 40",
+        "from step 21: optimizer.kind: 'a' -> 'b'",
+    )
+    path = report.write_report(run, comparison=Comparison(()))
+    text = path.read_text(encoding="utf-8")
+    assert "Changed on resume" in text and "from step 21: length.steps: 20 -&gt; 40" in text
 
 
 def test_timings_give_every_second_to_one_stage() -> None:

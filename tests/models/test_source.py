@@ -266,6 +266,7 @@ def test_a_repository_is_taken_without_pickles_and_without_doubles() -> None:
         "safety_checker/model.safetensors",
     ]
     assert wanted_files(listed) == [
+        "README.md",
         "model_index.json",
         "unet/config.json",
         "unet/diffusion_pytorch_model.safetensors",

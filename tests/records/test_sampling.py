@@ -16,6 +16,7 @@ from workbench.models import solver, unets
 from workbench.models.family import Condition, Rows, SampleOptions, stacked
 from workbench.process import DiscreteVP
 from workbench.records import sampling
+from workbench.records.pictures import save_pictures
 from workbench.records.sampling import SampleSettings, fill_prompt, without_trigger
 from workbench.settings import SettingsError
 
@@ -222,7 +223,7 @@ def test_names_sort_and_never_collide(tmp_path: Path) -> None:
     image = Image.new("RGB", (4, 4), "teal")
     prompts = ["A cat!", "a cat?", "ねこ", "x" * 300, "../../etc/passwd"]
     pictures = [sampling.Picture(p, s, image) for p in prompts for s in (0, 7)]
-    paths = sampling.save_pictures(pictures, tmp_path / "samples/step-000200")
+    paths = save_pictures(pictures, tmp_path / "samples/step-000200")
     assert len({p.name.lower() for p in paths}) == 10
     assert paths[0].name == "01-a-cat-0.png" and paths[4].name == "03-0.png"
     assert all(p.parent == tmp_path / "samples/step-000200" and p.is_file() for p in paths)

@@ -4,6 +4,8 @@ import errno
 import os
 import re
 import shutil
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,10 +15,12 @@ import torch
 from workbench import store
 from workbench.data.sources import Folder, open_files
 from workbench.launch import start
+from workbench.models import source
+from workbench.models.base import BaseSettings
 from workbench.recipe import Recipe
 from workbench.records import checkpoint
 from workbench.records.checkpoint import Bundle
-from workbench.records.sampling import picture_path
+from workbench.records.pictures import picture_path
 from workbench.settings import SettingsError
 from workbench.store import systems
 from workbench.training import awake
@@ -275,3 +279,49 @@ def test_many_files_are_walked_without_a_look_at_each(monkeypatch, tmp_path):
     monkeypatch.setattr("workbench.data.sources.os.scandir", lambda folder: Many())
     names = Folder(Path(tmp_path), recursive=True).names
     assert len(names) == 100_000 and names[-1] == "0099999.png"
+
+
+@pytest.fixture
+def drive(monkeypatch, tmp_path):
+    """A folder on a drive that hangs, or is gone: `drive(seconds=...)` or `drive(number=...)`."""
+    real, ended = os.stat, threading.Event()
+
+    def away(*, hangs: bool = False, number: int = 0) -> Path:
+        folder = tmp_path / "share"
+
+        def stat(path, *args, **rest):
+            if os.fspath(path) == os.fspath(folder) and number:
+                raise OSError(number, os.strerror(number))
+            if os.fspath(path) == os.fspath(folder) and hangs:
+                ended.wait(30)
+            return real(path, *args, **rest)
+
+        monkeypatch.setattr(os, "stat", stat)
+        monkeypatch.setattr(systems, "ANSWER_S", 0.2)
+        return folder
+
+    yield away
+    ended.set()
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOTCONN, errno.EIO])
+def test_a_drive_that_is_gone_is_the_users_mistake_with_the_fix(drive, number):
+    folder = drive(number=number)
+    with pytest.raises(SettingsError, match=r"data\.subsets: .*cannot be reached.*mount its drive"):
+        open_files(folder, setting="data.subsets")
+    with pytest.raises(SettingsError, match=r"base\.path .*cannot be reached .*mount its drive"):
+        source.peek(BaseSettings(path=str(folder)))
+    recipe = Recipe.preset("critters").override([f"output.folder={folder}"])
+    with pytest.raises(SettingsError, match=r"output\.folder .*cannot be reached"):
+        start(recipe)
+
+
+def test_a_drive_that_hangs_is_given_up_in_time(drive):
+    folder, began = drive(hangs=True), time.monotonic()
+    with pytest.raises(SettingsError, match=r"has not answered for 0\.2 s: its drive hangs"):
+        open_files(folder, setting="data.subsets")
+    assert time.monotonic() - began < 5
+
+
+def test_what_answers_is_not_away(tmp_path):
+    assert store.why_away(tmp_path) == store.why_away(tmp_path / "nothing here") == ""

@@ -1,17 +1,21 @@
 """A run that is told to end while its model works beside the steps, or by a closed terminal."""
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tiny_recipes import tiny_recipe, write_photos
 
 from workbench import store
 from workbench.commands import progress
+from workbench.commands.console import heeding_console
 from workbench.launch import resume
 from workbench.recipe import Recipe
 from workbench.records import checkpoint, history, log
@@ -122,6 +126,67 @@ def test_an_ignored_hangup_stays_ignored(monkeypatch):
         assert signal.SIGHUP in progress.ending_signals()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def follow_and(recipe: Recipe, act) -> tuple[int, Run]:
+    """Follow a run of the command line, and do something after its first step."""
+    run = started(recipe.override(["length.steps=1000", "sampling.prompts=[]"]))
+    view, done = progress.EventView(progress.StageBar()), []
+
+    class View:
+        def __getattr__(self, name):
+            return getattr(view, name)
+
+        def draw(self, event):
+            view.draw(event)
+            if event.event == "progress" and not done:
+                done.append(event)
+                act()
+
+    return progress.follow(run, View()), run
+
+
+def test_ctrl_break_of_windows_saves_and_leaves(recipe, monkeypatch):
+    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    monkeypatch.setattr(progress, "let_go_of_terminal", lambda: None)
+    code, run = follow_and(recipe, lambda: signal.raise_signal(signal.SIGUSR1))
+    assert code == 143 and checkpoint.newest_valid(run.folder).step >= 1
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL, "and is put back"
+
+
+@pytest.mark.parametrize("end", [2, 5, 6])
+def test_the_end_of_windows_console_is_held_back_until_all_is_saved(recipe, monkeypatch, end):
+    """Windows ends the process when the handler returns, so it must not return before."""
+    handlers, answers, saved = [], [], []
+
+    def set_handler(routine, add):
+        handlers.append(routine) if add else handlers.remove(routine)
+
+    kernel = SimpleNamespace(SetConsoleCtrlHandler=set_handler)
+    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
+    monkeypatch.setattr(progress, "let_go_of_terminal", lambda: None)
+    folder = Path(recipe.output.folder) / recipe.name
+
+    def closes():
+        answers.append(handlers[0](end))
+        saved.append(checkpoint.newest_valid(folder).step)
+
+    thread = threading.Thread(target=closes)
+    code, _ = follow_and(recipe, thread.start)
+    thread.join(10)
+    assert code == 143 and answers == [1] and saved[0] >= 1 and handlers == []
+    told = log.read(folder)
+    assert (told[-1].event, told[-1].reason) == ("finished", "terminated")
+    assert any("console" in str(event) for event in told), "the events say why"
+
+
+def test_ctrl_c_is_left_to_the_signal(monkeypatch):
+    handlers = []
+    kernel = SimpleNamespace(SetConsoleCtrlHandler=lambda routine, add: handlers.append(routine))
+    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
+    stopped = []
+    with heeding_console(lambda: stopped.append(1)):
+        assert handlers[0](0) == handlers[0](1) == 0 and stopped == []
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")

@@ -44,16 +44,23 @@ def test_some_showings_lose_their_trigger_and_the_class_word_stays(recipe):
 def test_the_share_is_what_was_asked_for(recipe):
     trainer = assembled(recipe(*CALLED, "training.preservation=0.3"))
     items = [Item(0)] * 4
-    drawn = [drawn_rows(trainer.recipe, trainer.dataset, [Item(0)], epoch) for epoch in range(2000)]
+    drawn = [
+        drawn_rows(trainer.recipe, trainer.dataset, [Item(0)], epoch=epoch) for epoch in range(2000)
+    ]
     share = sum(map(len, drawn)) / len(drawn)
     assert share == pytest.approx(0.3, abs=0.035)  # three standard deviations of 2,000 lots
-    assert len(drawn_rows(trainer.recipe, trainer.dataset, items, 0)) in (0, 4)  # one lot a showing
+    assert len(drawn_rows(trainer.recipe, trainer.dataset, items, epoch=0)) in (
+        0,
+        4,
+    )  # one lot a showing
 
 
 def test_pictures_without_a_trigger_have_none_to_lose(recipe):
     chosen = recipe("training.preservation=0.9", "data.subsets.0.trigger=none")
     dataset = assembled(chosen).dataset
-    assert not any(drawn_rows(chosen, dataset, [Item(0), Item(1)], epoch) for epoch in range(20))
+    assert not any(
+        drawn_rows(chosen, dataset, [Item(0), Item(1)], epoch=epoch) for epoch in range(20)
+    )
 
 
 def test_the_target_is_what_a_base_that_never_learned_answers(recipe):

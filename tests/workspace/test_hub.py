@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -152,9 +153,10 @@ def test_a_repository_is_described_before_it_is_fetched(hub: Hub, workspace: Wor
     assert (found.kind, found.name, found.licence, found.gated) == (
         "repository", "some/base", "openrail++", False,
     )  # fmt: skip
-    assert found.num_bytes == len(WEIGHTS) + 4
+    assert found.num_bytes == len(WEIGHTS) + 4 + len(BASE["README.md"])
     assert [name for name, _ in found.files] == [
         "model_index.json",
+        "README.md",
         "unet/config.json",
         "unet/diffusion_pytorch_model.safetensors",
     ]
@@ -165,11 +167,13 @@ def test_a_repository_is_described_before_it_is_fetched(hub: Hub, workspace: Wor
 
 def test_a_repository_is_fetched_whole_and_never_a_pickle(hub: Hub, workspace: Workspace):
     last = got(workspace, f"{hub.url}/some/base")
-    assert last == Fetched(len(WEIGHTS) + 4, len(WEIGHTS) + 4, workspace.models / "some--base")
+    size = len(WEIGHTS) + 4 + len(BASE["README.md"])
+    assert last == Fetched(size, size, workspace.models / "some--base")
     (model,) = have(workspace)
-    assert (model.name, model.num_bytes) == ("some--base", len(WEIGHTS) + 4)
+    assert (model.name, model.num_bytes) == ("some--base", size)
     names = {p.relative_to(model.path).as_posix() for p in model.path.rglob("*") if p.is_file()}
     assert names == {
+        "README.md",
         "model_index.json",
         "unet/config.json",
         "unet/diffusion_pytorch_model.safetensors",
@@ -307,6 +311,19 @@ def test_a_model_larger_than_the_disk_is_refused_before_it_is_fetched(
     monkeypatch.setattr(store, "free_bytes", lambda _: fetching.SPARE_BYTES + 100)
     with pytest.raises(SettingsError, match="room for 100 bytes more"):
         list(fetch(workspace, found))
+
+
+def test_where_others_can_open_the_page_nothing_is_fetched_from_this_machine(
+    hub: Hub, workspace: Workspace
+):
+    with pytest.raises(SettingsError, match="leads to this machine or its private network"):
+        look_up(workspace, address(hub), public_only=True)
+    assert hub.asked == []
+    found = replace(look_up(workspace, address(hub)), public_only=True)
+    asked = len(hub.asked)
+    with pytest.raises(SettingsError, match="private network"):
+        list(fetch(workspace, found))
+    assert len(hub.asked) == asked and have(workspace) == []
 
 
 def test_a_token_does_not_follow_a_server_elsewhere(hub: Hub, workspace: Workspace):

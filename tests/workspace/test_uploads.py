@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -268,6 +270,39 @@ def test_a_damaged_member_is_named_and_nothing_is_written(workspace: Workspace):
     with pytest.raises(FileRefused, match=r"b\.png"):
         unpack(workspace, path)
     assert left(workspace) == ["data/cats/all.zip"]
+
+
+def test_a_kill_in_the_middle_leaves_what_the_next_time_completes(workspace: Workspace):
+    path = packed(workspace, {f"{k}.png": png() for k in range(6)} | {"0.txt": b"mochi"})
+    script = (
+        "import os, shutil, sys; from pathlib import Path\n"
+        "from workbench.workspace.folders import Workspace\n"
+        "from workbench.workspace.unpacking import unpack\n"
+        "move, moved = shutil.move, []\n"
+        "def stop(*given):\n"
+        "    moved.append(move(*given))\n"
+        "    if len(moved) == 3: os.kill(os.getpid(), 9)\n"
+        "shutil.move = stop\n"
+        "unpack(Workspace(Path(sys.argv[1])), Path(sys.argv[2]))\n"
+    )
+    command = [sys.executable, "-c", script, str(workspace.root), str(path)]
+    assert subprocess.run(command, check=False).returncode == -9
+    lying = [name for name in left(workspace) if ".parts" not in name]
+    assert path.is_file() and len(lying) == 3 + 1, "the zip file is still there"
+    assert len(unpack(workspace, path).written) == 7
+    names = [f"data/cats/{name}" for name in ("0.png", "0.txt", *(f"{k}.png" for k in range(1, 6)))]
+    assert [name for name in left(workspace) if ".parts" not in name] == names
+
+
+def test_a_folder_is_listed_once_however_many_files_come(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    path = packed(workspace, {f"{k}.txt": b"mochi" for k in range(300)})
+    listed: list[object] = []
+    real = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder=".": listed.append(folder) or real(folder))
+    assert len(unpack(workspace, path).written) == 300
+    assert len(listed) < 10
 
 
 def test_a_zip_file_larger_than_the_disk_is_refused(workspace: Workspace):

@@ -62,9 +62,11 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
     def draw(*inputs: Any) -> Iterator[tuple[Any, Any]]:
         yield from _draw(desk, *inputs)
 
+    def offer(*now: Any) -> tuple[Any, ...]:
+        return *_offer(desk, *now), "", ""
+
     (rows, row_values), (columns, column_values) = lines.values()
-    offered = [prompt, row_values, column_values]
-    chosen.change(lambda *now: _offer(desk, *now), [chosen, rows, columns], offered, **QUIETLY)
+    offered = [prompt, row_values, column_values, said, table]
     for axis, values in lines.values():
         axis.input(lambda *now: _values(desk, *now), [chosen, axis], values, **QUIETLY)
     event = go.click(
@@ -72,6 +74,7 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
         [said, table], **HIDDEN, api_visibility="private", concurrency_id="compare",
         concurrency_limit=2,
     )  # fmt: skip
+    chosen.change(offer, [chosen, rows, columns], offered, cancels=[event], **QUIETLY)
     stop.click(lambda: give_back(), None, None, cancels=[event], **QUIETLY)
 
 
@@ -105,7 +108,8 @@ def _draw(desk: Desk, key: str | None, base: str, *given: Any) -> Iterator[tuple
         missing = {brush: len(jobs) - len(known(brush, jobs)) for brush, jobs in groups.items()}
         if count := sum(missing.values()):
             seconds = sum(estimate_s(brush, n) for brush, n in missing.items())
-            yield announced(count, seconds), gr.skip()
+            empty = _table(source, cells, (rows, columns), found={}, base=base or None)
+            yield announced(count, seconds), empty
         found: dict[tuple[Brush, Job], Image.Image] = {}
         for brush, jobs in groups.items():
             for now in drawing(desk.workspace, brush, jobs):

@@ -60,11 +60,14 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
         "trigger_mode": "always_last", "api_visibility": "private",
         "concurrency_id": "compare", "concurrency_limit": 2,
     }  # fmt: skip
-    chosen.change(offer, chosen, prompt, **QUIETLY)
     event = gr.on(
         [prompt.change, seed.submit, seed.blur, strength.release, view.input, base.blur],
         look, inputs, [page, said], **options,
     )  # fmt: skip
+    # Two runs may have one prompt, which does not change then: the pictures must all the same.
+    chosen.change(offer, chosen, prompt, cancels=[event], **QUIETLY).then(
+        look, inputs, [page, said], **options
+    )
     stop.click(lambda: give_back(), None, None, cancels=[event], **QUIETLY)
 
 
@@ -81,7 +84,8 @@ def _look(
         brush = Brush(source, final_file(source), base or None)
         missing = len(set(asked)) - len(known(brush, asked))
         if missing:
-            yield gr.skip(), announced(missing, estimate_s(brush, missing))
+            # Nothing else's pictures stand there meanwhile.
+            yield "", announced(missing, estimate_s(brush, missing))
         for now in drawing(desk.workspace, brush, asked):
             if now.waits:
                 yield gr.skip(), waiting(now)

@@ -59,7 +59,8 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
     )  # fmt: skip
     stop.click(lambda: give_back(), None, None, cancels=[event], **QUIETLY)
     clear = lambda: ("", "", "", "", gr.DownloadButton(visible=False))  # noqa: E731
-    chosen.change(clear, None, [said, numbers, table, files, report], **QUIETLY)
+    outputs = [said, numbers, table, files, report]
+    chosen.change(clear, None, outputs, cancels=[event], **QUIETLY)
 
 
 def _draw(desk: Desk, key: str | None, base: str, seeds: float) -> Iterator[tuple[Any, ...]]:

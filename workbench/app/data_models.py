@@ -143,7 +143,12 @@ def _look(desk: Desk, name: str, secret: str) -> tuple[str, Any, Any]:
     from workbench.workspace.hub import look_up
 
     try:
-        found = look_up(desk.workspace, name, token=secret or None)
+        found = look_up(
+            desk.workspace,
+            name,
+            token=secret or None,
+            public_only=desk.options.open_to_others,
+        )
     except MISTAKES as error:
         return mistake(str(error)), None, gr.Button(interactive=False)
     return _describe(found), found, gr.Button(interactive=True)

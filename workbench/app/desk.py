@@ -51,6 +51,7 @@ class Options:
         webhook: address that is told when a run ends.
         on_finish: command that is run when the queue is empty.
         max_upload_bytes: of one upload.
+        open_to_others: more than this machine's own browsers can reach the app.
     """
 
     price_per_hour: float | None = None
@@ -58,6 +59,7 @@ class Options:
     webhook: str | None = None
     on_finish: str | None = None
     max_upload_bytes: int = 20 << 30
+    open_to_others: bool = False
 
 
 @dataclass(frozen=True, slots=True)

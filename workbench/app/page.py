@@ -2,8 +2,10 @@
 
 import copy
 import html
+import json
 import threading
 from collections.abc import Callable, Mapping
+from importlib import resources
 from typing import Any
 
 import gradio as gr
@@ -110,6 +112,7 @@ def build(workspace: Workspace, options: Options | None = None) -> gr.Blocks:
                     desks[name] = desk
                     make(desk)
                     _open(tab, name, desk, opened, ticks)
+        page.load(None, None, None, js=_away())
         page.load(_draft(workspace), None, recipe, **QUIETLY)
         page.load(lambda: train.on_show(workspace), None, run, **QUIETLY)
         _tell(desks, opened)
@@ -206,6 +209,21 @@ def _draft(workspace: Workspace) -> Callable[[], Recipe]:
             return EMPTY
 
     return take
+
+
+def _away() -> str:
+    """A script that says when the server is gone or another one, and leads back."""
+    script = resources.files("workbench.app").joinpath("away.js").read_text(encoding="utf-8")
+    words = {
+        "gone": text("page_gone"),
+        "login": text("page_login_again"),
+        "to_login": text("page_to_login"),
+        "anew": text("page_anew"),
+        "reload": text("page_reload"),
+        "typed": text("page_typed"),
+        "done": text("page_done"),
+    }
+    return script[script.index("() =>") :].replace("= [words];", f"= {json.dumps(words)};", 1)
 
 
 # The browser's own title says how far the run is, also while another page is in front.

@@ -4,6 +4,7 @@ Gradio serves folders that are named when the app starts; runs are made later. T
 addresses asks for the login.
 """
 
+import secrets
 from pathlib import Path
 
 from starlette.requests import Request
@@ -38,7 +39,13 @@ def routes(workspace: Workspace, *, max_upload_bytes: int) -> list[Route]:
         except (FileRefused, FileNotFoundError):
             return JSONResponse({"detail": "Not Found"}, 404)
 
+    server = secrets.token_hex(8)  # another one after a restart, by which open pages notice
+
+    def alive(request: Request) -> Response:
+        return JSONResponse({"server": server}, headers={"Cache-Control": "no-store"})
+
     return [
+        Route("/workbench/alive", alive, methods=["GET"]),
         Route("/workbench/file/{run}/{name:path}", fetch, methods=["GET"]),
         *uploading.routes(workspace, max_bytes=max_upload_bytes),
     ]

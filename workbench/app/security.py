@@ -25,6 +25,7 @@ PASSWORD_BYTES = 15  # of randomness: 20 letters, 120 bits
 WINDOW_S = 60.0
 MAX_FAILURES = 5  # of one client in a window
 MAX_FAILURES_OF_ALL = 20
+MAX_KNOWN = 256  # addresses that a login has come from
 FIRST_DELAY_S = 0.25  # doubles with every further failure in the window
 MAX_LOGIN_BYTES = 4 << 10
 MAX_BODY_BYTES = 64 << 20  # of a request that is no upload; a painted mask travels in one
@@ -112,7 +113,7 @@ class Attempts:
     """Counts failed logins of the last minute, by client and of all together.
 
     A try counts as failed when it begins, so that a thousand at once are no way round; one that
-    succeeds is taken back.
+    succeeds is taken back. Who has come in before is not held up by strangers.
 
     Args:
         clock: seconds that only grow.
@@ -121,6 +122,7 @@ class Attempts:
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self._failures: dict[str, deque[float]] = {}
+        self._known: deque[str] = deque(maxlen=MAX_KNOWN)
 
     def begin(self, client: str) -> tuple[bool, float]:
         """Ask whether a client may try now.
@@ -137,7 +139,7 @@ class Attempts:
         everyone = sorted(moment for moments in self._failures.values() for moment in moments)
         if len(mine) >= MAX_FAILURES:
             return False, mine[-MAX_FAILURES] + WINDOW_S - now
-        if len(everyone) >= MAX_FAILURES_OF_ALL:
+        if len(everyone) >= MAX_FAILURES_OF_ALL and client not in self._known:
             return False, everyone[-MAX_FAILURES_OF_ALL] + WINDOW_S - now
         mine.append(now)
         return True, FIRST_DELAY_S * 2 ** (len(mine) - 2) if len(mine) > 1 else 0.0
@@ -149,6 +151,8 @@ class Attempts:
             client: its address.
         """
         self._failures.pop(client, None)
+        if client not in self._known:
+            self._known.append(client)
 
     def _forget(self, now: float) -> None:
         for client, moments in list(self._failures.items()):

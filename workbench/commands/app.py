@@ -99,6 +99,7 @@ def app(
             webhook=webhook,
             on_finish=on_finish,
             max_upload_bytes=max_upload_bytes,
+            open_to_others=door.open_to_others,
         )
         return build(place, options)
 

@@ -29,6 +29,27 @@ Seeds = Annotated[
     list[int] | None, typer.Option("--seed", "-s", help="one picture of each prompt from each.")
 ]
 
+Judging = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        help="what judges pictures: the folder or Hugging Face id of a CLIP, SigLIP 2 or DINOv2; "
+        "critters have their own.",
+    ),
+]
+Images = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option("--images", metavar="A B", help="compare two folders of pictures, by name."),
+]
+Public = Annotated[
+    bool,
+    typer.Option(
+        "--public",
+        help="a report to show around, beside the usual one: no training pictures or captions, no "
+        "paths, no names of files and people.",
+    ),
+]
+
 
 def sample(
     trained: Annotated[
@@ -45,7 +66,8 @@ def sample(
     """Draw pictures. Settings are those of `sampling` in a recipe, for example steps=30."""
     from workbench.models import loading as models
     from workbench.models.base import BaseSettings
-    from workbench.records.sampling import SampleSettings, save_pictures, stream
+    from workbench.records.pictures import save_pictures
+    from workbench.records.sampling import SampleSettings, stream
     from workbench.settings import SettingsError, override
 
     if trained is not None and "=" in str(trained) and not trained.exists():
@@ -86,23 +108,15 @@ def compare(
     prompt: Prompts = None,
     seed: Seeds = None,
     base: Base = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(
-            help="what judges pictures: the folder or Hugging Face id of a CLIP, SigLIP 2 or "
-            "DINOv2; critters have their own."
-        ),
-    ] = None,
-    images: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option("--images", metavar="A B", help="compare two folders of pictures, by name."),
-    ] = None,
+    judge: Judging = None,
+    images: Images = None,
     training: Annotated[
         Path | None, typer.Option(help="with --images: pictures of the concept, for likeness.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="the page; report.html beside the LoRA by default.")
     ] = None,
+    public: Public = False,
 ) -> None:
     """Say whether a LoRA is better than its base: same prompts and seeds, six questions, a report.
 
@@ -113,7 +127,9 @@ def compare(
     from workbench.settings import SettingsError, override
 
     if images:
-        _compare_folders(images, judge, training=training, out=out, trained=trained)
+        if trained is not None:
+            raise SettingsError("--images compares two folders; leave out the run or LoRA")
+        _compare_folders(images, judge, training=training, out=out, public=public)
         return
     if trained is None:
         raise SettingsError("give a run folder, a LoRA file, or --images FOLDER FOLDER")
@@ -133,7 +149,9 @@ def compare(
             settings=chosen,
             told=lambda done, total: bar.update("drawing", done, total, unit="pictures"),
         )
-    page = write_report(trained, comparison=comparison, base=base, judge=judging, out=out)
+    page = write_report(
+        trained, comparison=comparison, base=base, judge=judging, out=out, public=public
+    )
     _tell(page)
 
 
@@ -229,14 +247,13 @@ def _compare_folders(
     *,
     training: Path | None,
     out: Path | None,
-    trained: Path | None,
+    public: bool,
 ) -> None:
     from workbench.evaluation.folders import compare_folders
-    from workbench.settings import SettingsError
 
-    if trained is not None:
-        raise SettingsError("--images compares two folders; leave out the run or LoRA")
-    page, _ = compare_folders(*images, judge=fetched_judge(judge), training=training, out=out)
+    page, _ = compare_folders(
+        *images, judge=fetched_judge(judge), training=training, out=out, public=public
+    )
     _tell(page)
 
 

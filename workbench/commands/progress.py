@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from workbench.commands.console import heeding_console
 from workbench.commands.notice import Notice, heeding
 from workbench.commands.terminal import (
     FIRST_PROCESS,
@@ -269,7 +270,8 @@ def follow(run: "Run", view: EventView, notice: Notice | None = None) -> int:
     """Draw a run's events to its end; a signal ends it after the present step, with it saved.
 
     SIGTERM saves and leaves, and so does SIGHUP, the end of the terminal, unless it was ignored
-    when the process started (nohup). A second Ctrl-C alone ends the process at once, unsaved.
+    when the process started (nohup); on Windows CTRL_BREAK and the end of the console. A second
+    Ctrl-C alone ends the process at once, unsaved.
 
     Args:
         run: trains while its events are read.
@@ -296,13 +298,18 @@ def follow(run: "Run", view: EventView, notice: Notice | None = None) -> int:
             run.stop("terminated", because=f"signal {signal.Signals(number).name}")
             say("  saving and leaving (Ctrl-C once more: at once, without saving)")
 
+    def closed() -> None:
+        received.append(signal.SIGTERM)
+        let_go_of_terminal()
+        run.stop("terminated", because="the console's end")
+
     def told_to_leave() -> bool:
         """By a signal or a notice; a stop asked for by a face or by code is an end in order."""
         return bool(received) or run.asked == "terminated"
 
     previous = {number: signal.signal(number, stop) for number in ending_signals()}
     try:
-        with heeding(notice or Notice(), run, say):
+        with heeding_console(closed), heeding(notice or Notice(), run, say):
             for event in run.train():
                 view.draw(event)
                 if told_to_leave() and not view.in_steps:

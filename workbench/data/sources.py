@@ -195,9 +195,11 @@ def open_files(path: Path, *, setting: str, recursive: bool = True) -> Files:
     Returns:
         Its files; hidden ones and those of systems are left out.
     Raises:
-        SettingsError: no such path, or neither folder nor zip.
+        SettingsError: no such path, its drive is gone, or neither folder nor zip.
         FileRefused: a zip that is damaged or dangerous.
     """
+    if why := store.why_away(path):
+        raise SettingsError(f"{setting}: {shown(str(path))} {why}, or name another folder")
     if path.is_dir():
         return Folder(path, recursive=recursive)
     if path.suffix.lower() == ".zip" and path.is_file():

@@ -16,7 +16,8 @@ from PIL import Image
 from workbench import store
 from workbench.adapters.attached import AttachedNetwork
 from workbench.evaluation.loading import Trained
-from workbench.records.sampling import Picture, draw, encoded
+from workbench.records.pictures import encoded
+from workbench.records.sampling import Picture, draw
 from workbench.settings import as_dict
 from workbench.store import FileRefused
 

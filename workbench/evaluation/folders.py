@@ -8,12 +8,14 @@ from PIL import Image
 from workbench import store
 from workbench.evaluation import tables
 from workbench.evaluation.drift import drift
-from workbench.evaluation.features import at_hand
+from workbench.evaluation.features import Features, at_hand
 from workbench.evaluation.page import Notice, Report, write
+from workbench.evaluation.private import Private, private_of
+from workbench.evaluation.private import public as shown_around
 from workbench.evaluation.results import Comparison, Pair, Verdict
 from workbench.evaluation.study import missing
 from workbench.evaluation.verdict import answer_all, assembled
-from workbench.records.judgement import Judgement, Question
+from workbench.records.judgement import Answer, Judgement, Question
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
@@ -80,6 +82,7 @@ def compare_folders(
     judge: str | Path | None = None,
     training: Path | None = None,
     out: Path | None = None,
+    public: bool = False,
 ) -> tuple[Path, Judgement]:
     """Say what changed between two folders of pictures, and write the page.
 
@@ -89,6 +92,8 @@ def compare_folders(
         judge: folder of a CLIP, SigLIP or DINOv2, or "critters".
         training: pictures of the concept, for likeness.
         out: the page; `report.html` in the second folder when left out.
+        public: leave out the names of folders and pictures, and prompts that are captions of
+            `training`; the page is then `report-public.html`.
     Returns:
         The page, and what was found.
     Raises:
@@ -99,19 +104,10 @@ def compare_folders(
         raise SettingsError(f"--images needs two folders, got {store.shown(first)} twice")
     found = pair_up(first, second)
     features = at_hand("", judge=judge)
-    known = [_read(path)[0] for path in _pictures(training).values()] if training else []
-    comparison = Comparison(found.pairs)
-    answers = answer_all(comparison, (), features=features, known=known)
-    skipped: dict[Question, str] = {"learn": "", "leak": ""}
-    if training is None and features.judges:
-        skipped["look like"] = "give the concept's pictures: --training FOLDER"
-    if not found.has_prompts and features.judges:
-        skipped["follow"] = "not all pictures carry a prompt (in the PNG, or in NAME.txt)"
-    answers = [
-        missing(one.question, skipped[one.question]) if one.question in skipped else one
-        for one in answers
-    ]
-    names = (first.name or str(first), second.name or str(second))
+    answers = _answers(found, features, training)
+    names = (
+        ("first", "second") if public else (first.name or str(first), second.name or str(second))
+    )
     judged = assembled(
         answers, features=features.name, learned=f"{names[1]} against {names[0]}"
     )  # fmt: skip
@@ -125,9 +121,39 @@ def compare_folders(
         labels=names,
         warnings=found.notes,
     )
-    path = out or second / "report.html"
-    tables.write_beside(path, judged, report.drift)
+    if public:
+        report = shown_around(report, _private((first, second, training), found))
+    path = out or second / ("report-public.html" if public else "report.html")
+    tables.write_beside(path, report.judged, report.drift)
     return write(report, path), judged
+
+
+def _answers(found: Folders, features: Features, training: Path | None) -> list[Answer]:
+    """Answers to what pictures alone can tell."""
+    known = [_read(path)[0] for path in _pictures(training).values()] if training else []
+    answers = answer_all(Comparison(found.pairs), (), features=features, known=known)
+    skipped: dict[Question, str] = {"learn": "", "leak": ""}
+    if training is None and features.judges:
+        skipped["look like"] = "give the concept's pictures: --training FOLDER"
+    if not found.has_prompts and features.judges:
+        skipped["follow"] = "not all pictures carry a prompt (in the PNG, or in NAME.txt)"
+    return [
+        missing(one.question, skipped[one.question]) if one.question in skipped else one
+        for one in answers
+    ]
+
+
+def _private(folders: tuple[Path | None, ...], found: Folders) -> Private:
+    """Names of folders and pictures, which are prompts too where there is none, and captions."""
+    training = folders[-1]
+    paths = [path for folder in folders if folder for path in _pictures(folder).values()]
+    beside = [path.with_suffix(".txt") for path in paths if path.parent == training]
+    captions = [store.read_text(path).strip() for path in beside if path.is_file()]
+    names = [name for path in paths for name in (path.name, path.stem)]
+    unnamed = [pair.prompt for pair in found.pairs if pair.prompt in names]
+    return private_of(
+        None, [x for x in folders if x], captions=(*captions, *unnamed), names=tuple(names)
+    )
 
 
 def _pictures(folder: Path) -> dict[str, Path]:
@@ -140,7 +166,7 @@ def _read(path: Path) -> tuple[Image.Image, str]:
     """A picture and its prompt: ours, A1111's `parameters`, or of a text beside it; else ""."""
     with store.open_image(path) as image:
         told = image.info.get("prompt") or str(image.info.get("parameters") or "").split("\n")[0]
-        picture = image.convert("RGB")
+        picture, _ = store.to_rgb(image, name=store.shown(path))
     beside = path.with_suffix(".txt")
     if not told and beside.is_file():
         told = store.read_text(beside).strip()

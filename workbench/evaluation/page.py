@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from workbench.evaluation.votes import Tally
 
 MAX_SIDE_PX = 768
+# A page with plotly.js (1.9 MB) stays below 10 MB: the text that its pictures may take together,
+# and how they are made smaller until they do: longest side in px, quality.
+_PICTURES_BYTES = 7_400_000
+_SMALLER = ((768, 92), (768, 84), (640, 80), (512, 76), (448, 68), (384, 60), (256, 50))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,13 @@ class Notice:
         message: what happened.
         fix: what to do about it.
         times: how often it came.
+        id: of the warning.
     """
 
     message: str
     fix: str = ""
     times: int = 1
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class Report:
         verdict: its sentence is the page's head line.
         subtitle: a few words beside the name.
         facts: short names to short values.
+        origins: what it was made of: base, its licence and SHA-256, pictures.
         comparison: pictures of base and LoRA.
         progress: strips of the samples made while training.
         drift: colour drift, exploratory.
@@ -71,6 +78,7 @@ class Report:
         proof: the reload proof.
         timings: stage to seconds.
         warnings: what the run warned about.
+        changes: settings that a resume changed, "from step 6: key: old -> new".
         recipe: TOML text.
         made: when, in words.
         source: what drew the trained pictures: file, step and strength.
@@ -87,6 +95,7 @@ class Report:
     verdict: Verdict
     subtitle: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
     comparison: Comparison | None = None
     progress: tuple[Strip, ...] = ()
     drift: tuple[DriftRow, ...] = ()
@@ -97,6 +106,7 @@ class Report:
     proof: Proof | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[Notice, ...] = ()
+    changes: tuple[str, ...] = ()
     recipe: str = ""
     made: str = ""
     source: str = ""
@@ -145,7 +155,7 @@ def render(report: Report, *, whole: bool = True) -> str:
         vote_data=Markup(inside_script(vote_page.data(report))),
         figures=Markup("{" + inside_script(drawn) + "}"),
         plotly=Markup(packed_plotly() if figures else ""),
-        uri=data_uri,
+        uri=functools.partial(data_uri, max_bytes=_PICTURES_BYTES // max(1, _count(report))),
         marked=_marked,
         toml=_toml,
         duration=duration,
@@ -185,21 +195,42 @@ def framed(page: str, *, title: str = "LoRA against base") -> str:
     return f"<iframe {shown}></iframe>"
 
 
-def data_uri(image: Image.Image, max_side_px: int = MAX_SIDE_PX) -> str:
-    """Turn a picture into text that a page can hold.
+def _count(report: Report) -> int:
+    """Pictures of a report: two of each pair, and each cell of a strip."""
+    found = report.comparison or Comparison(())
+    strips = (*found.strengths, *report.progress)
+    cells = sum(len(strip.cells) for strip in strips)
+    return 2 * (len(found.pairs) + len(found.leakage)) + cells
+
+
+def data_uri(
+    image: Image.Image, max_side_px: int = MAX_SIDE_PX, *, max_bytes: int | None = None
+) -> str:
+    """Turn a picture into text that a page can hold; nothing but its pixels goes along.
 
     Args:
         image: any size.
         max_side_px: larger ones are scaled down to it.
+        max_bytes: of the text; the picture becomes smaller and coarser until it fits, or as small
+            as is still worth seeing.
     Returns:
         A `data:` URI, WebP of high quality.
     """
-    image = image.convert("RGB")
-    if max(image.size) > max_side_px:
-        image.thumbnail((max_side_px, max_side_px))
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=92, method=2)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    image = image.convert("RGB").copy()
+    image.info.clear()  # WebP would take a colour profile along, whose text may name its maker
+    step, text = 0, ""
+    while step < len(_SMALLER):
+        side_px, quality = _SMALLER[step]
+        side_px = min(side_px, max_side_px)
+        if max(image.size) > side_px:
+            image.thumbnail((side_px, side_px))
+        buffer = io.BytesIO()
+        image.save(buffer, "WEBP", quality=quality, method=2)
+        text = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+        if max_bytes is None or len(text) <= max_bytes:
+            break
+        step += 2 if len(text) > 3 * max_bytes and step < len(_SMALLER) - 2 else 1
+    return text
 
 
 def duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from workbench import store
 from workbench.evaluation import beside, curves, diagnosis, page, tables
+from workbench.evaluation.origins import file_hashes, origins, run_hashes
 from workbench.evaluation.page import Notice, Report, duration
 from workbench.evaluation.results import Comparison, Proof, ProofRow, Strip, Verdict
 from workbench.records import judgement
@@ -17,14 +18,19 @@ from workbench.records.events import (
     Preparing,
     Progress,
     Proved,
+    Resumed,
     Sampled,
     Saved,
     Started,
     Warned,
 )
 from workbench.records.log import read
+from workbench.settings import SettingsError
+from workbench.store import FileRefused
 
 if TYPE_CHECKING:
+    from workbench.recipe import Recipe
+    from workbench.records.judgement import Judgement
     from workbench.training.run import Run
 
 # Strips of the samples along the way hold at most so many pictures.
@@ -40,6 +46,7 @@ def write_report(
     base: str | None = None,
     judge: str | Path | None = None,
     out: str | Path | None = None,
+    public: bool = False,
 ) -> Path:
     """Compare with the base, gather what the run recorded, and write `report.html`.
 
@@ -51,7 +58,8 @@ def write_report(
         base: where the base lies, if not where it was.
         judge: folder of a CLIP, SigLIP or DINOv2 that judges pictures.
         out: the page, with JSON and CSV of the same name beside it; `report.html` in the run
-            folder, or beside the LoRA file.
+            folder, or beside the LoRA file, `report-public.html` for one to show around.
+        public: leave out training pictures, their captions and names, paths, and who and where.
     Returns:
         The page.
     Raises:
@@ -69,23 +77,56 @@ def write_report(
     if place.is_dir():
         verdict.judge(place, comparison, judge=judge, leak=comparison.leak)
         report = gather(place, comparison=comparison, proof=proof, started=started, judge=judge)
-        return _write(report, Path(out or place / "report.html"))
-    judged = verdict.judge_file(place, comparison, judge=judge)
-    report = Report(
-        place.stem,
+        target = place / ("report-public.html" if public else "report.html")
+    else:
+        judged = verdict.judge_file(place, comparison, judge=judge)
+        report = _of_file(place, judged, comparison, proof)
+        target = place.with_name(f"{place.stem}-public.html" if public else f"{place.stem}.html")
+    if public:
+        report = _public(place, report)
+    return _write(report, Path(out or target))
+
+
+def _of_file(
+    path: Path, judged: "Judgement", comparison: Comparison, proof: Proof | None
+) -> Report:
+    from workbench.evaluation.loading import recorded_recipe
+
+    recipe = recorded_recipe(path)
+    return Report(
+        path.stem,
         Verdict(judged.verdict, judged.tone),
+        origins=origins(recipe, file_hashes(path)) if recipe else {},
         comparison=comparison,
         proof=proof,
         drift=_drift(comparison),
         judged=judged,
         intervals=tables.figures(judged),
     )
-    return _write(report, Path(out or place.with_suffix(".html")))
+
+
+def _public(place: Path, report: Report) -> Report:
+    """The same without what is nobody's business; the recipe says what that is."""
+    from workbench.evaluation.loading import recorded_recipe
+    from workbench.evaluation.private import private_of, public
+
+    recipe = _recipe(place) if place.is_dir() else recorded_recipe(place)
+    return public(report, private_of(recipe, [place.parent]), recipe)
+
+
+def _recipe(folder: Path) -> "Recipe | None":
+    """A run's recipe; None where there is none that this version understands."""
+    from workbench.recipe import Recipe
+
+    try:
+        return Recipe.load(folder / "recipe.toml")
+    except (SettingsError, FileRefused):
+        return None
 
 
 def _write(report: Report, path: Path) -> Path:
     """The page, and what it says as data beside it."""
-    tables.write_beside(path, report.judged, report.drift)
+    tables.write_beside(path, report.judged, report.drift, origins=report.origins)
     return page.write(report, path)
 
 
@@ -122,6 +163,7 @@ def gather(
         intervals=tables.figures(judged) if judged else {},
         subtitle=_subtitle(events),
         facts=_facts(events),
+        origins=_origins(folder, events),
         comparison=comparison,
         progress=_progress(folder, events),
         drift=_drift(comparison),
@@ -129,6 +171,7 @@ def gather(
         proof=proof or _recorded_proof(events),
         timings=timings,
         warnings=_notices(events),
+        changes=_changes(events),
         recipe=store.read_text(recipe) if recipe.exists() else "",
         made=time.strftime("on %Y-%m-%d"),
         **beside.fields(folder, events, comparison, judge=judge),
@@ -202,8 +245,23 @@ def _stage(event: Event) -> str | None:
 def _notices(events: Sequence[Event]) -> tuple[Notice, ...]:
     """Each warning once, with how often it came."""
     warned = [event for event in events if isinstance(event, Warned)]
-    times = Counter((event.message, event.fix) for event in warned)
-    return tuple(Notice(message, fix, count) for (message, fix), count in times.items())
+    times = Counter((event.message, event.fix, event.id) for event in warned)
+    return tuple(Notice(message, fix, count, id) for (message, fix, id), count in times.items())
+
+
+def _changes(events: Sequence[Event]) -> tuple[str, ...]:
+    """What each resume changed, and after which step."""
+    resumed = [event for event in events if isinstance(event, Resumed)]
+    return tuple(f"from step {e.step + 1}: {change}" for e in resumed for change in e.changes)
+
+
+def _origins(folder: Path, events: Sequence[Event]) -> dict[str, str]:
+    recipe = _recipe(folder)
+    started = _last(events, Started)
+    if recipe is None:
+        return {}
+    number = started.num_images + started.num_held_out if isinstance(started, Started) else 0
+    return origins(recipe, run_hashes(folder), num_images=number)
 
 
 def _progress(folder: Path, events: Sequence[Event]) -> tuple[Strip, ...]:

@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ def figures(judgement: Judgement) -> dict[str, "Figure"]:
     found: dict[str, Figure] = {}
     questions: tuple[Question, ...] = ("look like", "follow", "diversity")
     judged = [judgement.answer(question) for question in questions]
-    bars = [one for answer in judged for one in answer.intervals]
+    bars = [one for answer in judged for one in answer.intervals if math.isfinite(one.value)]
     if bars:
         found["likeness, prompt, diversity"] = intervals(
             [_bar(one) for one in bars],
@@ -48,7 +49,7 @@ def figures(judgement: Judgement) -> dict[str, "Figure"]:
     )
     for question, title, label in single:
         answer = judgement.answer(question)
-        if answer.intervals:
+        if any(math.isfinite(one.value) for one in answer.intervals):
             limit = answer.intervals[0].limit
             found[question] = intervals(
                 [_bar(one) for one in answer.intervals],
@@ -69,7 +70,11 @@ def _bar(one: Interval) -> Bar:
 
 
 def write_beside(
-    page: Path, judgement: Judgement | None, drift: "Sequence[DriftRow]" = ()
+    page: Path,
+    judgement: Judgement | None,
+    drift: "Sequence[DriftRow]" = (),
+    *,
+    origins: Mapping[str, str] | None = None,
 ) -> tuple[Path, Path]:
     """Write what a report says as data: `report.json` and `report.csv` beside `report.html`.
 
@@ -77,6 +82,7 @@ def write_beside(
         page: the report.
         judgement: the six answers.
         drift: exploratory rows.
+        origins: what it was made of, see `evaluation.origins`.
     Returns:
         The JSON file, the CSV file.
     """
@@ -88,7 +94,7 @@ def write_beside(
         for row in drift
     ]  # fmt: skip
     told = None if judgement is None else json.loads(judgement.model_dump_json())
-    data = {"judgement": told, "exploratory": exploratory}
+    data = {"judgement": told, "exploratory": exploratory, "origins": dict(origins or {})}
     rows = io.StringIO()
     writer: csv.DictWriter[str] = csv.DictWriter(rows, COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -89,13 +89,15 @@ def _cached(repository: str, reason: Exception) -> Path:
 def wanted_files(listed: list[str], folders: tuple[str, ...] = _FOLDERS) -> list[str]:
     """Choose what to download of a repository: never a pickle, and no weight twice.
 
+    Its card comes along, which states the licence.
+
     Args:
         listed: all its files.
         folders: subfolders to fetch.
     Returns:
         Files to download.
     """
-    chosen = [name for name in listed if name == "model_index.json"]
+    chosen = [name for name in listed if name in ("model_index.json", "README.md")]
     for folder in folders:
         names = [n for n in listed if n.rpartition("/")[0] == folder]
         chosen += [n for n in names if n.endswith((".json", ".txt"))]

@@ -295,6 +295,8 @@ def _table(path: Path) -> dict[str, Any]:
 
 def _resolve(name: str) -> Path:
     path = CRITTERS if name == "critters" else Path(name).expanduser()
+    if why := store.why_away(path):
+        raise SettingsError(f"base.path {name!r} {why}, or give another base")
     if path.is_dir():
         return path
     if path.suffix.lower() in store.PICKLE_EXTENSIONS or path.is_file() or path.is_symlink():

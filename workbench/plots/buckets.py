@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
-from workbench.plots.theme import COLOURS, SERIES, new_figure
+from workbench.plots.theme import COLOURS, SERIES, new_figure, shorten
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -119,7 +119,9 @@ def lost(choices: Mapping[str, Mapping[str, float]]) -> "Figure":
             hovertemplate="%{y:.0f} %",
         )
     figure.update_layout(bargap=0.25, bargroupgap=0.05)
-    figure.update_xaxes(type="category")
+    names = list(dict.fromkeys(name for shares in choices.values() for name in shares))
+    ticks = [shorten(name, most=16, end=True) for name in names]
+    figure.update_xaxes(type="category", tickvals=names, ticktext=ticks)
     return figure
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from workbench.plots.theme import COLOURS, new_figure
+from workbench.plots.theme import COLOURS, new_figure, shorten
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -21,7 +21,7 @@ def survival(
     Returns:
         Bars in percent, the first tag on top.
     """
-    figure = new_figure(title=f"Tags in {num_draws} draws", x="share of the draws, %", y="")
+    figure = new_figure(title=f"Tags in {num_draws} draws", x="% of the draws", y="")
     tags = list(shares)[::-1]
     figure.add_bar(
         x=[100 * shares[tag] for tag in tags],
@@ -36,7 +36,9 @@ def survival(
         hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
         showlegend=False,
     )
-    figure.update_xaxes(range=[0, 112], showgrid=True)
-    figure.update_yaxes(type="category")
+    figure.update_xaxes(range=[0, 125], showgrid=True)
+    figure.update_yaxes(
+        type="category", tickvals=tags, ticktext=[shorten(tag, most=20) for tag in tags]
+    )
     figure.update_layout(height=max(220, 110 + 26 * len(tags)), hovermode="closest")
     return figure

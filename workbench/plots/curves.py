@@ -4,7 +4,15 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from workbench.plots.theme import COLOURS, SERIES, new_figure, smooth, thin
+from workbench.plots.theme import (
+    COLOURS,
+    SERIES,
+    line_mode,
+    new_figure,
+    shorten,
+    smooth,
+    thin,
+)
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -29,6 +37,7 @@ def loss(steps: Numbers, losses: Numbers) -> "Figure":
     figure.add_scatter(
         x=x,
         y=[losses[i] for i in keep],
+        mode=line_mode([losses[i] for i in keep]),
         name="each step",
         line={"color": COLOURS["base"], "width": 1},
         opacity=0.45,
@@ -37,6 +46,7 @@ def loss(steps: Numbers, losses: Numbers) -> "Figure":
     figure.add_scatter(
         x=x,
         y=[trend[i] for i in keep],
+        mode=line_mode([trend[i] for i in keep]),
         name="trend",
         line={"color": COLOURS["trained"], "width": 2.5},
         hovertemplate="%{y:.4f}",
@@ -79,7 +89,10 @@ def several(runs: Mapping[str, tuple[Numbers, Numbers]]) -> "Figure":
         The figure; below zero is better than the base.
     """
     figure = new_figure(
-        title="Stable loss against the base", x="step", y="change against the base, %"
+        title="Stable loss against the base",
+        x="step",
+        y="change against the base, %",
+        num_names=len(runs),
     )
     figure.add_hline(y=0, line={"color": COLOURS["base"], "width": 1.5, "dash": "dot"})
     for k, (name, (steps, changes)) in enumerate(runs.items()):
@@ -160,16 +173,20 @@ def lines(
         series: name to one number a step.
         title: what the figure answers.
         y: label of the y axis.
-        log_y: logarithmic y axis; values at or below 0 are left out there.
+        log_y: logarithmic y axis; values at or below 0 are left out there. Where none is above
+            0, as gradients of nothing are, the axis is linear.
     Returns:
         The figure.
     """
-    figure = new_figure(title=title, x="step", y=y, log_y=log_y)
+    log_y = log_y and any(value > 0 for values in series.values() for value in values)
+    figure = new_figure(title=title, x="step", y=y, log_y=log_y, num_names=len(series))
     keep = thin(len(steps))
     for k, (name, values) in enumerate(series.items()):
+        shown = [values[i] if not log_y or values[i] > 0 else None for i in keep]
         figure.add_scatter(
             x=[steps[i] for i in keep],
-            y=[values[i] if not log_y or values[i] > 0 else None for i in keep],
+            y=shown,
+            mode=line_mode(shown),
             name=name,
             line={"color": SERIES[k % len(SERIES)], "width": 2},
             hovertemplate="%{y:.3g}",
@@ -203,8 +220,10 @@ def gradient_norm(steps: Numbers, norms: Numbers, *, clip: float | None = None) 
         The figure.
     """
     figure = lines(steps, {"gradient norm": norms}, title="Gradient norm", y="2-norm", log_y=True)
-    figure.update_yaxes(dtick="D2")  # label 1, 2 and 5 of each decade
-    if clip:
+    is_log = any(norm > 0 for norm in norms)
+    if is_log:
+        figure.update_yaxes(dtick="D2")  # label 1, 2 and 5 of each decade
+    if clip and is_log:
         figure.add_hline(
             y=clip,
             line={"color": COLOURS["held out"], "width": 1, "dash": "dash"},
@@ -225,13 +244,20 @@ def weight_change(changes: Mapping[str, float], *, most: int = 24) -> "Figure":
     """
     top = sorted(changes.items(), key=lambda pair: pair[1])[-most:]
     figure = new_figure(title="How far the weights moved", x="|dW| / |W|", y="")
+    names = [name for name, _ in top]
     figure.add_bar(
         x=[value for _, value in top],
-        y=[name for name, _ in top],
+        y=names,
         orientation="h",
         marker={"color": COLOURS["trained"], "cornerradius": 3},
-        hovertemplate="%{x:.3%}<extra></extra>",
+        text=[f"{value:.2%}" for _, value in top],  # a bar of 0 is seen by its number alone
+        textposition="outside",
+        hovertemplate="%{y}: %{x:.3%}<extra></extra>",
     )
-    figure.update_yaxes(type="category")
-    figure.update_layout(hovermode="closest", height=max(240, 80 + 18 * len(top)))
+    ticks = [shorten(name, most=20, end=True) for name in names]
+    longest = max(changes.values(), default=0)
+    if longest > 0:
+        figure.update_xaxes(range=[0, 1.4 * longest])  # room for the number on a phone
+    figure.update_yaxes(type="category", tickvals=names, ticktext=ticks)
+    figure.update_layout(hovermode="closest", height=max(200, 100 + 22 * len(top)))
     return figure

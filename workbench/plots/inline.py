@@ -57,7 +57,14 @@ def curve_svg(
         + words(f"{low:.3g}", _LEFT - 6, height - _BOTTOM, "end")
         + words(label, _LEFT, height - 5, "start")
         + words(f"{end:g}", width - _RIGHT, height - 5, "end")
+        + (_dot(points(values)) if len(keep) == 1 else "")
         + f'<polyline points="{points(values)}" {line} stroke="{COLOURS["base"]}" opacity=".5"/>'
         + f'<polyline points="{points(trend)}" {line} stroke="{COLOURS["trained"]}" '
         'stroke-width="2.5"/></svg>'
     )
+
+
+def _dot(point: str) -> str:
+    """A single value, of which a line shows nothing."""
+    x, y = point.split(",")
+    return f'<circle cx="{x}" cy="{y}" r="3" fill="{COLOURS["trained"]}"/>'

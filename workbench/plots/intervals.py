@@ -1,6 +1,7 @@
 """Answers with their intervals: what moved, how sure that is, and from where on it would matter."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -8,6 +9,9 @@ from workbench.plots.theme import COLOURS, new_figure
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
+
+
+_LETTERS = 40  # of a measure's name in a line, on a phone
 
 
 class Bar(NamedTuple):
@@ -67,8 +71,22 @@ def intervals(
         showlegend=False,
     )
     figure.update_xaxes(showgrid=True)
-    figure.update_yaxes(type="category")
-    figure.update_layout(hovermode="closest", height=max(180, 110 + 36 * len(shown)))
+    figure.update_layout(hovermode="closest")
+    return _name_rows(figure, [bar.name for bar in shown])
+
+
+def _name_rows(figure: "Figure", names: Sequence[str]) -> "Figure":
+    """Write each name above its line: beside it, names take the intervals' place on a phone."""
+    wrapped = ["<br>".join(textwrap.wrap(name, _LETTERS)) for name in names]
+    for name, said in zip(names, wrapped, strict=True):
+        figure.add_annotation(
+            x=0, xref="paper", xanchor="left", y=name, yanchor="bottom", yshift=7,
+            text=said, align="left", showarrow=False,
+        )  # fmt: skip
+    most = max((said.count("<br>") for said in wrapped), default=0)
+    ends = [-0.4, len(names) - 0.1]
+    figure.update_yaxes(type="category", showticklabels=False, showgrid=False, range=ends)
+    figure.update_layout(height=max(180, 100 + (46 + 16 * most) * len(names)))
     return figure
 
 
@@ -87,7 +105,8 @@ def leak_by_place(rows: Sequence[tuple[str, int, int, float, float]]) -> "Figure
     figure = new_figure(
         title="Leak by place",
         x="timestep, from clean to noise",
-        y="share there without the trigger",
+        y="share without the trigger",
+        num_names=4,
     )
     colours = {"concept": COLOURS["trained"], "ordinary": COLOURS["held out"]}
     for kind in dict.fromkeys(row[0] for row in rows):

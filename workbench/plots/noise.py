@@ -7,12 +7,12 @@ gives them, and are drawn with it in the middle.
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from workbench.plots.theme import COLOURS, INK, SERIES, new_figure
+from workbench.plots.theme import COLOURS, INK, SERIES, line_mode, new_figure
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -46,7 +46,7 @@ def field(channels: np.ndarray, *, title: str = "Field") -> "Figure":
         rows=1,
         cols=count,
         horizontal_spacing=0.02,
-        subplot_titles=[f"channel {k}" for k in range(count)],
+        subplot_titles=[f"{k}" for k in range(count)],
     )
     for k, values in enumerate(channels, 1):
         figure.add_heatmap(
@@ -55,11 +55,12 @@ def field(channels: np.ndarray, *, title: str = "Field") -> "Figure":
             zmax=FIELD_LIMIT,
             colorscale=_scale(FIELD_COLOURS),
             showscale=k == count,
+            colorbar={"thickness": 10, "outlinewidth": 0},
             hovertemplate="%{z:.2f}<extra></extra>",
             row=1,
             col=k,
         )
-    return _as_pictures(figure, title)
+    return _as_pictures(figure, f"{title}, by channel")
 
 
 def power_spectrum(power: np.ndarray) -> "Figure":
@@ -74,7 +75,7 @@ def power_spectrum(power: np.ndarray) -> "Figure":
         decades = np.log10(np.fft.fftshift(power))
     return _spectrum(
         np.clip(decades, -9, 9),
-        title="Power spectrum, log10 against white noise",
+        title="Power against white noise, log10",
         limits=POWER_DECADES,
         colours=POWER_COLOURS,
     )
@@ -113,9 +114,11 @@ def radial_power(
     figure.add_hline(y=1, line={"color": COLOURS["base"], "width": 1.5, "dash": "dot"})
     for k, (name, values) in enumerate(spectra.items()):
         colour = SERIES[k % len(SERIES)]
+        shown = [float(v) if v > 1e-6 else None for v in values]
         figure.add_scatter(
             x=[0.5, *range(1, len(values))],
-            y=[float(v) if v > 1e-6 else None for v in values],
+            y=shown,
+            mode=line_mode(shown),
             name=name,
             line={"color": colour, "width": 2, "dash": _dash(k)},
             hovertemplate="%{y:.3g}",
@@ -149,6 +152,7 @@ def autocorrelation(series: Mapping[str, Numbers]) -> "Figure":
         figure.add_scatter(
             x=list(range(len(values))),
             y=[float(v) for v in values],
+            mode=line_mode([float(v) for v in values]),
             name=name,
             line={"color": SERIES[k % len(SERIES)], "width": 2, "dash": _dash(k)},
             hovertemplate="%{y:.3f}",
@@ -234,15 +238,14 @@ def noised(rows: Mapping[str, Mapping[str, np.ndarray]]) -> "Figure":
             figure.add_trace(Picture(source=_data_uri(pixels), hoverinfo="skip"), row=r, col=c)
     _as_pictures(figure, "A picture along the timesteps")
     figure.update_layout(height=90 + 170 * len(rows))
+    if len(rows) > 1:
+        figure.update_layout(margin={"r": 28})  # the rows' names stand there
     return figure
 
 
 def _room_for_names(figure: "Figure", count: int) -> "Figure":
-    """Many names stand beside the curves: above them they would cover the title."""
-    figure.update_layout(height=380, hovermode="closest")
-    if count > len(SERIES):
-        beside = {"orientation": "v", "x": 1.01, "y": 1, "xanchor": "left", "yanchor": "top"}
-        figure.update_layout(height=440, legend=beside)
+    """A phone has room for one name a line below the curves, which keep their height."""
+    figure.update_layout(height=340 + 16 * max(0, count - 2), hovermode="closest")
     return figure
 
 
@@ -262,6 +265,7 @@ def _spectrum(
         zmin=limits[0],
         zmax=limits[1],
         colorscale=_scale(colours),
+        colorbar={"thickness": 10, "outlinewidth": 0},
         hovertemplate="%{x}, %{y}: %{z:.2f}<extra></extra>",
     )
     figure.update_yaxes(scaleanchor="x", autorange="reversed", showgrid=False)
@@ -272,10 +276,10 @@ def _spectrum(
 
 def _as_pictures(figure: "Figure", title: str) -> "Figure":
     """The common look, without axes, pixels square."""
-    style = new_figure(title=title, x="", y="").layout
+    style: Any = new_figure(title=title, x="", y="").layout
     layout = {key: style[key] for key in ("title", "font", "paper_bgcolor", "plot_bgcolor")}
     figure.update_layout(template=None, height=HEIGHT_PX, hovermode="closest", **layout)
-    figure.update_layout(margin={"l": 8, "r": 8, "t": 72, "b": 8})
+    figure.update_layout(margin={"l": 8, "r": 8, "t": 72, "b": 8})  # names above the pictures
     figure.update_annotations(font={"size": 12, "color": INK})
     figure.update_xaxes(visible=False, constrain="domain")
     figure.update_yaxes(visible=False, autorange="reversed", constrain="domain")

@@ -54,20 +54,24 @@ class _Given(NamedTuple):
     name: str
     lines: bool
     dashed: bool
+    reach: tuple[tuple[float, float], ...] = ()  # below and above each value: its interval
 
     @classmethod
     def of(cls, trace: Any) -> "_Given":
         x, y = trace.x, trace.y
-        if getattr(trace, "orientation", None) == "h":
+        if _is_lying(trace):
             x, y = y, x
         y = () if y is None else tuple(y)
         x = tuple(range(len(y))) if x is None else tuple(x)
+        reach = getattr(trace, "error_x" if _is_lying(trace) else "error_y", None)
+        below, above = (reach.arrayminus, reach.array) if reach else (None, None)
         line = getattr(trace, "line", None)
         lines = trace.type != "bar" and "lines" in (trace.mode or "lines")
         dashed = bool(line) and line.dash not in (None, "solid")
         name = "" if trace.showlegend is False else trace.name or ""
         kind = "bar" if trace.type == "bar" else "points"
-        return cls(kind, x, y, _colours(trace), name, lines, dashed)
+        ends = () if below is None or above is None else tuple(zip(below, above, strict=True))
+        return cls(kind, x, y, _colours(trace), name, lines, dashed, ends)
 
     def colour(self, k: int) -> str:
         return self.colours[k % len(self.colours)]
@@ -84,15 +88,17 @@ def figure_svg(figure: "Figure") -> str:
     given: Any = figure.data  # its type knows no traces
     traces = [trace for trace in given if trace.visible is not False]
     drawn = [trace for trace in traces if trace.type in ("scatter", "scattergl", "bar")]
-    layout = figure.layout
+    layout: Any = figure.layout
     x_axis, y_axis = layout.xaxis, layout.yaxis
     flat = [_Given.of(trace) for trace in drawn]
-    if flat and all(getattr(trace, "orientation", None) == "h" for trace in drawn):
-        x_axis, y_axis = y_axis, x_axis  # lying bars are drawn upright: one way to read is enough
+    lying = bool(drawn) and all(map(_is_lying, drawn))
+    if lying:
+        x_axis, y_axis = y_axis, x_axis  # what lies is drawn upright: one way to read is enough
     names = _names(flat)
     spans = _stacks(flat, stacked=layout.barmode == "stack")
     xs = [x for trace in flat for x in _places(trace, names)]
     ys = [y for span in spans for pair in span for y in pair if y is not None]
+    ys += [end for trace in flat for pair in _ends(trace) for end in pair]
     across = _axis(x_axis, xs, (_LEFT, WIDTH_PX - _RIGHT), names=names)
     up = _axis(y_axis, ys, (HEIGHT_PX - _BOTTOM, _TOP))
     bars = [trace for trace in flat if trace.kind == "bar"]
@@ -103,7 +109,7 @@ def figure_svg(figure: "Figure") -> str:
         if trace.kind == "bar" and layout.barmode != "stack":
             slot = (bars.index(trace), len(bars))
         parts += _trace(trace, span, (across, up), names=names, slot=slot)
-    parts += _lines_of_reference(layout, across, up)
+    parts += _lines_of_reference(layout, across, up, lying=lying)
     parts += _legend([t for t in flat if t.name])
     if len(flat) < len(traces):
         parts.append(_words(_LEFT, HEIGHT_PX - 4, "more in the notebook: run the lesson"))
@@ -114,6 +120,18 @@ def figure_svg(figure: "Figure") -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>'
         f'<rect width="100%" height="100%" fill="white"/>{body}</svg>'
     )
+
+
+def _is_lying(trace: Any) -> bool:
+    """Whether names stand on the y axis, beside bars or intervals."""
+    lies = getattr(trace, "orientation", None) == "h"
+    return lies or (trace.y is not None and any(isinstance(y, str) for y in trace.y))
+
+
+def _ends(trace: _Given) -> list[tuple[float, float]]:
+    """Lower and upper end of each value's interval."""
+    pairs = zip(trace.y, trace.reach, strict=True) if trace.reach else ()
+    return [(float(y) - below, float(y) + above) for y, (below, above) in pairs]
 
 
 def _names(traces: Sequence[_Given]) -> tuple[str, ...]:
@@ -205,25 +223,39 @@ def _trace(
             size = f'width="{wide:.1f}" height="{foot - top:.1f}"'
             parts.append(f'<rect x="{left:.1f}" y="{top:.1f}" {size} fill="{trace.colour(k)}"/>')
         return parts
-    points = [
-        (across.at(x), up.at(y)) for x, (y, _) in zip(places, span, strict=True) if y is not None
-    ]
-    if not trace.lines:
-        return [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in points]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    runs: list[list[tuple[float, float]]] = [[]]  # a gap begins another one
+    for x, (y, _) in zip(places, span, strict=True):
+        if y is None or not math.isfinite(y):
+            runs.append([])
+        else:
+            runs[-1].append((across.at(x), up.at(y)))
     dash = ' stroke-dasharray="3 3"' if trace.dashed else ""
     line = f'fill="none" stroke="{colour}" stroke-width="2"{dash}'
-    return [f'<polyline points="{path}" {line}/>']
+    parts = [
+        f'<path d="M{across.at(x):.1f} {up.at(low):.1f}V{up.at(high):.1f}" {line}/>'
+        for x, (low, high) in zip(places, _ends(trace), strict=False)
+    ]
+    for run in runs:
+        if trace.lines and len(run) > 1:
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in run)
+            parts.append(f'<polyline points="{path}" {line}/>')
+        else:  # a value that stands alone is seen as a point
+            parts += [
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in run
+            ]
+    return parts
 
 
-def _lines_of_reference(layout: Any, across: _Axis, up: _Axis) -> list[str]:
-    """Level lines, `add_hline`."""
-    found = [shape for shape in layout.shapes if shape.type == "line" and shape.y0 == shape.y1]
-    ends = f"H{across.end_px}"
+def _lines_of_reference(layout: Any, across: _Axis, up: _Axis, *, lying: bool) -> list[str]:
+    """Level lines, `add_hline`; of what is drawn upright though it lies, `add_vline`."""
+    lines = [shape for shape in layout.shapes if shape.type == "line"]
+    ends = [(one.x0, one.x1) if lying else (one.y0, one.y1) for one in lines]
+    path = f"H{across.end_px}"
     return [
-        f'<path d="M{across.start_px} {up.at(float(one.y0)):.1f}{ends}" stroke="#888" '
+        f'<path d="M{across.start_px} {up.at(float(at)):.1f}{path}" stroke="#888" '
         'stroke-dasharray="3 3"/>'
-        for one in found
+        for at, end in ends
+        if at == end
     ]
 
 

@@ -1,5 +1,6 @@
 """One look for all figures: quiet axes, one colour a meaning, readable on light and dark pages."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,16 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9")
 INK, GRID = "#7c828c", "rgba(128,134,145,0.22)"
 FONT = "system-ui, -apple-system, Segoe UI, sans-serif"
 MAX_POINTS = 2000
+# Below the axis: above the plot a legend of two lines covers the title on a phone.
+_LEGEND = {
+    "orientation": "h", "font": {"size": 11},
+    "x": 0, "xanchor": "left", "xref": "container",
+    "y": 0, "yanchor": "bottom", "yref": "container",
+}  # fmt: skip
+_NAME_PX = 16  # height of a legend's line
 
 
-def new_figure(*, title: str, x: str, y: str, log_y: bool = False) -> "Figure":
+def new_figure(*, title: str, x: str, y: str, log_y: bool = False, num_names: int = 0) -> "Figure":
     """Start a figure in the common look.
 
     Args:
@@ -30,6 +38,7 @@ def new_figure(*, title: str, x: str, y: str, log_y: bool = False) -> "Figure":
         x: label of the x axis, with its unit.
         y: label of the y axis, with its unit.
         log_y: logarithmic y axis.
+        num_names: in the legend; a phone has room for one a line, and the curves keep their height.
     Returns:
         An empty figure with a transparent background.
     """
@@ -55,7 +64,7 @@ def new_figure(*, title: str, x: str, y: str, log_y: bool = False) -> "Figure":
             "font": {"size": 15},
         },
         "font": {
-            "family": "system-ui, -apple-system, Segoe UI, sans-serif",
+            "family": FONT,
             "size": 12,
             "color": INK,
         },
@@ -64,11 +73,11 @@ def new_figure(*, title: str, x: str, y: str, log_y: bool = False) -> "Figure":
         "xaxis": axis | {"title": {"text": x, "standoff": 8}, "showgrid": False},
         # Without a type it follows the data: names have no place on an axis that is called linear.
         "yaxis": axis | {"title": {"text": y, "standoff": 8}} | ({"type": "log"} if log_y else {}),
-        "margin": {"l": 8, "r": 8, "t": 72, "b": 8},
-        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "xanchor": "left"},
+        "margin": {"l": 8, "r": 8, "t": 48, "b": 8},
+        "legend": _LEGEND,
         "hovermode": "x unified",
         "hoverlabel": {"bgcolor": "rgba(24,27,32,0.94)", "font": {"color": "#f2f4f7"}},
-        "height": 320,
+        "height": 320 + _NAME_PX * max(0, num_names - 2),
         "uirevision": "keep",  # a redrawn figure keeps its zoom
     }
     figure = Figure(layout=layout)
@@ -88,6 +97,35 @@ def thin(count: int, limit: int = MAX_POINTS) -> list[int]:
     if count <= limit:
         return list(range(count))
     return sorted({round(k * (count - 1) / (limit - 1)) for k in range(limit)})
+
+
+def line_mode(values: Sequence[float | None]) -> str:
+    """How to draw a line so that each of its values is seen.
+
+    Args:
+        values: of the line; None and NaN are gaps.
+    Returns:
+        "lines+markers" where a value stands alone, of which a line alone shows nothing; else
+        "lines".
+    """
+    known = [False, *(x is not None and math.isfinite(x) for x in values), False]
+    alone = any(here and not (known[k] or known[k + 2]) for k, here in enumerate(known[1:-1]))
+    return "lines+markers" if alone else "lines"
+
+
+def shorten(name: str, *, most: int = 22, end: bool = False) -> str:
+    """Make a name fit beside a plot on a phone.
+
+    Args:
+        name: any length.
+        most: letters that fit.
+        end: keep the end, where modules of a model differ, in place of the start.
+    Returns:
+        The name, or a part of it with an ellipsis.
+    """
+    if len(name) <= most:
+        return name
+    return "…" + name[1 - most :] if end else name[: most - 1].rstrip() + "…"
 
 
 def smooth(values: Sequence[float], *, weight: float) -> list[float]:

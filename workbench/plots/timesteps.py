@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from workbench.plots.theme import COLOURS, SERIES, new_figure, thin
+from workbench.plots.theme import COLOURS, SERIES, line_mode, new_figure, thin
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -28,9 +28,11 @@ def signal(snr: Numbers, *, marked: int | None = None) -> "Figure":
         log_y=True,
     )
     keep = thin(len(snr))
+    shown = [snr[i] if snr[i] > 0 else None for i in keep]
     figure.add_scatter(
         x=keep,
-        y=[snr[i] if snr[i] > 0 else None for i in keep],
+        y=shown,
+        mode=line_mode(shown),
         name="signal to noise",
         showlegend=False,
         line={"color": COLOURS["trained"], "width": 2.5},
@@ -64,9 +66,10 @@ def emphasis(*, density: Numbers, weights: Numbers) -> "Figure":
         The figure; the dotted line is plain training.
     """
     figure = new_figure(
-        title="Where training looks, and what counts there",
+        title="Where training looks, what counts",
         x="timestep, from clean to noise",
         y="times plain training",
+        num_names=3,
     )
     likely = [len(density) * p for p in density]
     product = [p * w for p, w in zip(likely, weights, strict=True)]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from workbench.plots.theme import GRID, new_figure
+from workbench.plots.theme import GRID, new_figure, shorten
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -43,7 +43,10 @@ def together(
         colorbar={"title": {"text": "%"}, "thickness": 10, "outlinewidth": 0},
         hovertemplate="%{y} + %{x}: %{z:.0f} % of the rarer<extra></extra>",
     )
-    figure.update_xaxes(type="category", tickangle=-45, gridcolor=GRID)
-    figure.update_yaxes(type="category", autorange="reversed", gridcolor=GRID)
+    at, shown = list(tags), [shorten(tag, most=16) for tag in tags]
+    figure.update_xaxes(type="category", tickangle=-45, gridcolor=GRID, tickvals=at, ticktext=shown)
+    figure.update_yaxes(
+        type="category", autorange="reversed", gridcolor=GRID, tickvals=at, ticktext=shown
+    )
     figure.update_layout(height=max(320, 160 + 22 * len(tags)), hovermode="closest")
     return figure

@@ -36,7 +36,7 @@ from workbench.store.images import (
     to_rgb,
 )
 from workbench.store.streaming import LazyTensor, raw_bytes, stored_tensors, stream_tensors
-from workbench.store.systems import is_far, is_link, patiently, unportable
+from workbench.store.systems import is_far, is_link, patiently, unportable, why_away
 from workbench.store.tensors import (
     PICKLE_EXTENSIONS,
     load_tensors,
@@ -90,6 +90,7 @@ __all__ = [
     "to_rgb",
     "unportable",
     "weights_path",
+    "why_away",
     "write_bytes",
     "write_json",
     "write_tensors",

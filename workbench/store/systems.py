@@ -1,19 +1,29 @@
 """What other systems do with files: names that they refuse, handles that they hold, files afar."""
 
+import errno
 import os
+import queue
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["HELD_S", "is_far", "is_link", "patiently", "unportable"]
+__all__ = ["HELD_S", "is_far", "is_link", "patiently", "unportable", "why_away"]
 
 Result = TypeVar("Result")
 
 HELD_S = 10.0  # antivirus, sync clients and our own readers let go of a file within seconds
+ANSWER_S = 20.0  # a sleeping disk of a network drive takes ten to wake
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.5
 # Windows: access denied, sharing violation, lock violation, folder not empty (one in it is held).
 _HELD = frozenset({5, 32, 33, 145})
 
+# A drive that is gone, by the names that this system knows.
+_AWAY = frozenset(
+    getattr(errno, name)
+    for name in ("ESTALE", "ENOTCONN", "EIO", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENODEV")
+    if hasattr(errno, name)
+)
 # Windows: offline, recall on open, recall on data access. macOS: SF_DATALESS.
 _FAR_ATTRIBUTES = 0x1000 | 0x40000 | 0x400000
 _FAR_FLAG = 0x40000000
@@ -46,6 +56,35 @@ def patiently(act: Callable[[], Result]) -> Result:
                 raise
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def why_away(path: str | os.PathLike[str]) -> str:
+    """Ask whether a path's drive answers; one that hangs would hold the whole process for ever.
+
+    Args:
+        path: an existing path or none.
+    Returns:
+        Words that follow the path; "" where it answers, also that there is no such file.
+    """
+    answers: queue.SimpleQueue[OSError | None] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            os.stat(path)
+        except OSError as error:  # told to the thread that waits
+            answers.put(error)
+        else:
+            answers.put(None)
+
+    # A call into a mount that hangs cannot be ended, only left behind.
+    threading.Thread(target=ask, name="asking a drive", daemon=True).start()
+    try:
+        error = answers.get(timeout=ANSWER_S)
+    except queue.Empty:
+        return f"has not answered for {ANSWER_S:g} s: its drive hangs; mount it again"
+    if error is None or error.errno not in _AWAY:
+        return ""
+    return f"cannot be reached ({(error.strerror or str(error)).lower()}): mount its drive again"
 
 
 def unportable(name: str) -> str:

@@ -99,7 +99,7 @@ class Batches:
             )
             for item in items
         ]
-        preserved = drawn_rows(self.recipe, self.dataset, items, epoch)
+        preserved = drawn_rows(self.recipe, self.dataset, items, epoch=epoch)
         for row in preserved:
             captions[row] = uncalled(self.dataset, items[row].record, captions[row])
         looks = tuple(self.look(item, epoch) for item in items)

@@ -23,7 +23,8 @@ from workbench.records.events import (
     Saved,
     Warned,
 )
-from workbench.records.sampling import Interrupted, evaluating, sample, save_pictures
+from workbench.records.pictures import save_pictures
+from workbench.records.sampling import Interrupted, evaluating, sample
 from workbench.training import saving
 from workbench.training.leaving import leaving
 from workbench.training.requests import agreed, any_process, ending, giving_way, pending

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def drawn_rows(
-    recipe: Recipe, dataset: Dataset, items: Sequence[Item], epoch: int
+    recipe: Recipe, dataset: Dataset, items: Sequence[Item], *, epoch: int
 ) -> tuple[int, ...]:
     """Draw which showings of a micro-batch lose their trigger.
 
@@ -90,7 +90,7 @@ def uncalled_texts(recipe: Recipe, dataset: Dataset, texts: Sequence[str]) -> li
 
 
 @torch.no_grad()
-def base_answers(trainer: "Trainer", batch: "Batch", noisy: Tensor, level: Tensor) -> Tensor:
+def base_answers(trainer: "Trainer", batch: "Batch", *, noisy: Tensor, level: Tensor) -> Tensor:
     """Ask the base what it makes of the showings that lost their trigger.
 
     Args:

@@ -141,9 +141,7 @@ class Trainer:
         """
         if self.accelerator.num_processes == 1:
             return values
-        averaged = self.accelerator.reduce(values, reduction="mean")
-        assert isinstance(averaged, Tensor)
-        return averaged
+        return self.accelerator.reduce(values, reduction="mean")  # type: ignore[return-value]
 
     def untrained(self) -> contextlib.AbstractContextManager[None]:
         """The base, before the first step; a full fine-tune is its base until then."""

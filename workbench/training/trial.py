@@ -24,7 +24,8 @@ from workbench.data.loader import Loader
 from workbench.process import THOUSAND
 from workbench.recipe import LengthSettings, Recipe
 from workbench.records.events import Preparing
-from workbench.records.sampling import draw, evaluating, fill_prompt, save_pictures
+from workbench.records.pictures import save_pictures
+from workbench.records.sampling import draw, evaluating, fill_prompt
 from workbench.training import saving
 from workbench.training.step import train_step
 from workbench.training.trainer import Trainer, assemble

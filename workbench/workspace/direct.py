@@ -18,25 +18,29 @@ from workbench.settings import SettingsError
 from workbench.workspace.fetching import SPARE_BYTES, Fetched, require_room
 from workbench.workspace.folders import Workspace
 from workbench.workspace.hub import TIMEOUT_S, Found, hidden, without
+from workbench.workspace.outside import guards
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _PIECE_BYTES = 1 << 20
 
 
-def look_up_address(workspace: Workspace, address: str, *, token: str | None = None) -> Found:
+def look_up_address(
+    workspace: Workspace, address: str, *, token: str | None = None, public_only: bool = False
+) -> Found:
     """Ask a server for a file's name and size.
 
     Args:
         workspace: where it would be kept.
         address: https, or http on this machine.
         token: sent to that server alone, as a bearer token.
+        public_only: refuse this machine and its private network.
     Returns:
         What would be fetched.
     Raises:
         SettingsError: the address is not taken, or leads to no .safetensors file.
     """
     host = _require_address(address)
-    with _open(address, token) as response:
+    with _open(address, token, public_only=public_only) as response:
         name = _file_name(response.headers, response.url)
         if not name.lower().endswith(".safetensors"):
             kind = response.headers.get_content_type()
@@ -52,6 +56,7 @@ def look_up_address(workspace: Workspace, address: str, *, token: str | None = N
         target=workspace.inside("models", name),
         free_bytes=store.free_bytes(workspace.models),
         address=address,
+        public_only=public_only,
     )
 
 
@@ -78,7 +83,8 @@ def fetch_address(
     if found.num_bytes is None or have > found.num_bytes:
         have = 0
     if have != found.num_bytes:
-        with _open(found.address, token, start=have) as response:
+        public = found.public_only
+        with _open(found.address, token, start=have, public_only=public) as response:
             if response.status != 206:  # the server begins anew
                 have = 0
             for done in _receive(workspace, response, part, have):
@@ -119,7 +125,9 @@ def _read(response: HTTPResponse) -> bytes:
 
 
 @contextlib.contextmanager
-def _open(address: str, token: str | None, *, start: int = 0) -> Iterator[HTTPResponse]:
+def _open(
+    address: str, token: str | None, *, start: int = 0, public_only: bool = False
+) -> Iterator[HTTPResponse]:
     request = urllib.request.Request(address, headers={"User-Agent": "lora-workbench"})
     if start:
         request.add_header("Range", f"bytes={start}-")
@@ -127,7 +135,8 @@ def _open(address: str, token: str | None, *, start: int = 0) -> Iterator[HTTPRe
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     host = urlsplit(address).hostname
     try:
-        response = urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT_S)
+        opener = urllib.request.build_opener(_Redirects, *guards(public_only))
+        response = opener.open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         needs = "; give a token of an account that may have it" if error.code in (401, 403) else ""
         raise SettingsError(f"{host} refuses with status {error.code}{needs}") from None

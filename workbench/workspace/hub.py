@@ -37,6 +37,7 @@ class Found:
         gated: its owner must grant access: a token is needed.
         free_bytes: room on the disk that holds models/.
         address: of a direct address, which may hold a key and is not shown.
+        public_only: fetch it from the public network alone.
     """
 
     kind: Kind
@@ -48,6 +49,7 @@ class Found:
     gated: bool = False
     free_bytes: int = 0
     address: str = field(default="", repr=False)
+    public_only: bool = False
 
     @property
     def num_bytes(self) -> int | None:
@@ -96,7 +98,9 @@ def hidden(target: Path) -> Path:
     return target.with_name(f"{_HIDDEN}{target.name}")
 
 
-def look_up(workspace: Workspace, name: str, *, token: str | None = None) -> Found:
+def look_up(
+    workspace: Workspace, name: str, *, token: str | None = None, public_only: bool = False
+) -> Found:
     """Find out what a name or address leads to, without fetching it.
 
     Args:
@@ -104,6 +108,8 @@ def look_up(workspace: Workspace, name: str, *, token: str | None = None) -> Fou
         name: "owner/name", "owner/name/file.safetensors", a page or file of the Hugging Face Hub,
             or any https address of a .safetensors file.
         token: for gated or private ones; without it, the machine's own login, if it has one.
+        public_only: refuse addresses of this machine and its private network: for a page that
+            others can open.
     Returns:
         What would be fetched.
     Raises:
@@ -114,7 +120,7 @@ def look_up(workspace: Workspace, name: str, *, token: str | None = None) -> Fou
     if parts.scheme and "://" in name and not _is_hub(parts.netloc):
         from workbench.workspace.direct import look_up_address
 
-        return look_up_address(workspace, name, token=token)
+        return look_up_address(workspace, name, token=token, public_only=public_only)
     path = unquote(parts.path).strip("/") if "://" in name else name.strip("/")
     match = re.fullmatch(
         rf"({_REPOSITORY})(?:/(?:blob|resolve|tree)/([\w.-]+))?(?:/(.+\.[A-Za-z]+))?", path

@@ -1,5 +1,6 @@
 """A zip file that was sent becomes the files in it: looked at first, all of them or none."""
 
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -65,10 +66,11 @@ def unpack(
         taken, set_aside = _choose(opened)
         _require_room(opened, taken, limits)
         folder = into or archive.parent
-        places = _places(workspace, folder, taken)
+        places = _places(workspace, folder, taken, archive=opened)
+        there = {name for name in taken if places[name].is_file()}  # from a time that was cut off
         with tempfile.TemporaryDirectory(dir=parts) as drafted:
             drafts = {}
-            for number, name in enumerate(taken):
+            for number, name in enumerate(name for name in taken if name not in there):
                 draft = Path(drafted) / f"{number}{places[name].suffix.lower()}"
                 draft.write_bytes(opened.read(name))
                 if _is_sound(draft, name, set_aside):
@@ -80,7 +82,8 @@ def unpack(
         opened.close()
     if not keep:
         archive.unlink()
-    return Unpacked(tuple(places[name] for name in drafts), tuple(set_aside))
+    whole = tuple(places[name] for name in taken if name in drafts or name in there)
+    return Unpacked(whole, tuple(set_aside))
 
 
 def _choose(archive: store.Archive) -> tuple[list[str], list[tuple[str, str]]]:
@@ -114,20 +117,49 @@ def _require_room(archive: store.Archive, names: list[str], limits: Limits) -> N
         )
 
 
-def _places(workspace: Workspace, folder: Path, names: list[str]) -> dict[str, Path]:
+def _places(
+    workspace: Workspace, folder: Path, names: list[str], *, archive: store.Archive
+) -> dict[str, Path]:
     """Where each member goes; two that some systems take for one file are refused."""
     base = folder.resolve().relative_to(workspace.data.resolve()).as_posix()
     places: dict[str, Path] = {}
     seen: dict[str, str] = {}
+    taken = _Taken()
     for name in names:
         path = workspace.inside("data", f"{base}/{name.replace(chr(92), '/')}")
         if (other := seen.setdefault(folded(str(path)), name)) != name:
             raise FileRefused(
                 f"{shown(other)} and {shown(name)} in it differ in case only; rename one of them"
             )
-        refuse_taken(path)
+        if not _is_same(path, archive, name):
+            taken.refuse(path)
         places[name] = path
     return places
+
+
+class _Taken:
+    """Which names are taken; each folder is listed once, however many files come into it."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, set[str]] = {}
+
+    def refuse(self, path: Path) -> None:
+        """Refuse a place that is taken; see `refuse_taken`."""
+        folder = path.parent
+        if folder not in self._known:
+            names = os.listdir(folder) if folder.is_dir() else ()
+            self._known[folder] = set(map(folded, names))
+        if folded(path.name) in self._known[folder]:
+            refuse_taken(path)
+
+
+def _is_same(path: Path, archive: store.Archive, name: str) -> bool:
+    """Whether a member is in its place already, byte for byte: unpacking was cut off before."""
+    return (
+        path.is_file()
+        and path.stat().st_size == archive.size(name)
+        and path.read_bytes() == archive.read(name)
+    )
 
 
 def _is_sound(draft: Path, name: str, set_aside: list[tuple[str, str]]) -> bool:
@@ -143,9 +175,11 @@ def _is_sound(draft: Path, name: str, set_aside: list[tuple[str, str]]) -> bool:
 def _move(drafts: dict[str, Path], places: dict[str, Path]) -> None:
     """Put files in place, or none of them."""
     done: list[Path] = []
+    taken = _Taken()
     try:
+        for name in drafts:
+            taken.refuse(places[name])  # somebody else may have put one there meanwhile
         for name, draft in drafts.items():
-            refuse_taken(places[name])  # somebody else may have put one there meanwhile
             places[name].parent.mkdir(parents=True, exist_ok=True)
             shutil.move(draft, places[name])
             done.append(places[name])
