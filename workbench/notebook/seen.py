@@ -1,6 +1,6 @@
 """What a full run of a lesson showed: the numbers in its folded boxes, and how far they have moved.
 
-python -m workbench.notebook.seen DONE           compares executed lessons, DONE/03.ipynb, with them
+python -m workbench.notebook.seen DONE           compares executed lessons, DONE/03/03.ipynb
 python -m workbench.notebook.seen DONE --boxes   writes their numbers into the boxes
 python -m workbench.notebook.seen DONE --course  writes the table of docs/course.md
 
@@ -239,10 +239,11 @@ def main(arguments: Sequence[str]) -> None:
 
     done, every = Path(arguments[0]), []
     for one in lessons():
-        if not (done / f"{one.number}.ipynb").is_file():
+        executed = done / one.number / f"{one.number}.ipynb"  # where `pages.execute` leaves it
+        if not executed.is_file():
             continue
         written = ROOT / "tutorials" / one.file
-        found = shown(nbformat.read(done / f"{one.number}.ipynb", as_version=4))
+        found = shown(nbformat.read(executed, as_version=4))
         book = nbformat.read(written, as_version=4)
         every += compare(boxes(book, one.number), found)
         if "--boxes" in arguments:
