@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from workbench.evaluation.apart import apart
+from workbench.evaluation.apart import apart, sentence
 from workbench.evaluation.drift import AXES
 from workbench.evaluation.experiment import Outcome
 from workbench.evaluation.results import DriftRow
@@ -62,3 +62,17 @@ def test_few_prompts_say_nothing(drawn):
 def test_other_prompts_are_not_compared(drawn):
     first = outcome("first", drawn.normal(size=(8, 3)))
     assert apart([first, outcome("less", drawn.normal(size=(6, 3))), Outcome("none")]) == {}
+
+
+def test_the_sentence_names_the_first_the_prompts_and_the_stars(drawn):
+    first = drawn.normal(size=(8, 3))
+    far = first + np.array([3.0, 4.0, 0.0]) + 0.01 * drawn.normal(size=(8, 3))
+    near = first + 0.01 * drawn.normal(size=(8, 3))
+    found = sentence([outcome("adamw", first), outcome("lion", far), outcome("muon", near)])
+    assert found.startswith("Colours against adamw, over 8 prompts: lion 5.0*, muon 0.0. * is more")
+    assert "?" not in found and sentence([]) == sentence([outcome("adamw", first)]) == ""
+
+
+def test_few_prompts_are_said(drawn):
+    few = [outcome(name, drawn.normal(size=(3, 3))) for name in ("a", "b")]
+    assert sentence(few).endswith("? is fewer than 8 prompts.")

@@ -55,6 +55,26 @@ def apart(outcomes: Sequence[Outcome]) -> dict[str, Apart]:
     }
 
 
+def sentence(outcomes: Sequence[Outcome]) -> str:
+    """Say in a line how far each variant's colours lie from the first one's.
+
+    Args:
+        outcomes: of an experiment.
+    Returns:
+        "" where there is nothing to compare.
+    """
+    found = apart(outcomes) if outcomes else {}
+    if not found:
+        return ""
+    listed = ", ".join(f"{name} {one.said}" for name, one in found.items())
+    n = next(iter(found.values())).n
+    few = f" ? is fewer than {MIN_PROMPTS} prompts." if n < MIN_PROMPTS else ""
+    return (
+        f"Colours against {outcomes[0].name}, over {n} prompts: {listed}. * is more than the "
+        f"choice of prompts explains; another seed of the same variant may differ as much.{few}"
+    )
+
+
 def _moves(outcome: Outcome) -> np.ndarray:
     """Change of the mean L*, a* and b* of each prompt, (P, 3)."""
     return np.array([row.values for row in outcome.drift if row.name in AXES]).T
