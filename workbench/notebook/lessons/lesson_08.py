@@ -154,7 +154,7 @@ LESSON = Lesson(
     cells={
         "run": "# Train",
         "wb": "# Train",
-        "comparison": "# Slide",
+        "plain": "# Without the trigger",
         "recipe": "# Train",
         "controls": "# Pairs to vote on",
         "hidden": "# Pairs to vote on",
