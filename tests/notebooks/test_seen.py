@@ -7,6 +7,7 @@ import pytest
 
 from workbench import notebook as nb
 from workbench.notebook import seen
+from workbench.settings import SettingsError
 
 BOX = """Some text.
 
@@ -94,3 +95,8 @@ def test_a_table_without_heads_has_a_column_without_a_name():
     cell.outputs = [nbformat.v4.new_output("display_data", data={"text/html": shown})]
     book = nbformat.v4.new_notebook(cells=[cell])
     assert seen.shown(book) == {("One", "d", ""): "0.5"}
+
+
+def test_a_folder_without_lessons_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"DONE must be a folder of executed lessons.*pages 03"):
+        seen.main([str(tmp_path)])

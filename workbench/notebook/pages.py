@@ -221,4 +221,7 @@ def _code(source: str) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except SettingsError as error:
+        raise SystemExit(f"Error: {error}") from None

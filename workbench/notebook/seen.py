@@ -1,6 +1,6 @@
 """What a full run of a lesson showed: the numbers in its folded boxes, and how far they have moved.
 
-python -m workbench.notebook.seen DONE           compares executed lessons, DONE/03/03.ipynb
+python -m workbench.notebook.seen DONE           compares executed lessons (DONE/03/03.ipynb)
 python -m workbench.notebook.seen DONE --boxes   writes their numbers into the boxes
 python -m workbench.notebook.seen DONE --course  writes the table of docs/course.md
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import store
+from workbench.settings import SettingsError
 
 ROOT = Path(__file__).parents[2]
 COURSE = ROOT / "docs" / "course.md"
@@ -232,12 +233,19 @@ def main(arguments: Sequence[str]) -> None:
 
     Args:
         arguments: the folder of executed lessons, and options.
+    Raises:
+        SettingsError: no such folder, or no executed lesson in it.
     """
     import nbformat
 
     from workbench.notebook.lessons import lessons
 
-    done, every = Path(arguments[0]), []
+    done, every = Path(next(iter(arguments), "runs-lessons")), []
+    if not any(done.glob("[0-9][0-9]/[0-9][0-9].ipynb")):
+        raise SettingsError(
+            f"DONE must be a folder of executed lessons, such as 03/03.ipynb, got {str(done)!r}; "
+            "`python -m workbench.notebook.pages 03` runs one and leaves it in runs-lessons"
+        )
     for one in lessons():
         executed = done / one.number / f"{one.number}.ipynb"  # where `pages.execute` leaves it
         if not executed.is_file():
@@ -259,4 +267,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except SettingsError as error:
+        raise SystemExit(f"Error: {error}") from None
