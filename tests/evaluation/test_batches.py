@@ -3,8 +3,9 @@
 import re
 
 from PIL import Image
+from tiny_recipes import tiny_recipe, write_photos
 
-from workbench.evaluation.batches import Card, Sheet, render, write
+from workbench.evaluation.batches import Card, Sheet, first_batches, render, write
 
 
 def card(**changes) -> Card:
@@ -52,3 +53,15 @@ def test_the_page_needs_nothing_beside_itself():
     page = render([Sheet(1, 1, 1, (16, 8), (card(),))], name="mochi")
     assert re.findall(r'(?:src|href)="(?!data:)', page) == []
     assert page.count("data:image/webp") == 1
+
+
+def test_the_first_batches_are_those_of_the_run_and_nothing_is_left(tiny_sd, tmp_path):
+    recipe = tiny_recipe(tiny_sd, write_photos(tmp_path / "photos"), tmp_path / "runs")
+    plain = first_batches(recipe, 2)
+    live = first_batches(recipe.override(["data.augment.colour=1", "data.cache.latents=false"]), 2)
+    assert [sheet.step for sheet in plain] == [1, 2]
+    same = [[[(c.name, c.timestep) for c in s.cards] for s in sheets] for sheets in (plain, live)]
+    assert same[0] == same[1], "only the colours differ"
+    assert all(card.marks == () for sheet in plain for card in sheet.cards)
+    assert all(card.marks[0].startswith("hue") for sheet in live for card in sheet.cards)
+    assert not (tmp_path / "runs").exists()

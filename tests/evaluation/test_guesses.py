@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from workbench.evaluation.guesses import guesses
+from workbench import seeds
+from workbench.evaluation.guesses import errors, guesses
 from workbench.evaluation.noise import Scene
 from workbench.models import loading as models
 from workbench.models.base import BaseSettings
@@ -90,3 +91,20 @@ def test_one_seed_one_noise(tiny_sd: Path):
     same = [guesses(scene, "x", timesteps=(500,), seed=3)[500][0] for _ in range(2)]
     other = guesses(scene, "x", timesteps=(500,), seed=4)[500][0]
     assert _distance(*same) == 0 and _distance(same[0], other) > 0
+
+
+@pytest.mark.parametrize("base", ["tiny_sd", "tiny_sd2"])
+def test_the_error_of_an_answer_of_nothing_is_the_target_squared(
+    base: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+):
+    """Epsilon, and v = a eps - s x_0, with the noise that the seed draws."""
+    scene = _scene(request.getfixturevalue(base))
+    monkeypatch.setattr(scene.family, "denoise", lambda noisy, *_: torch.zeros_like(noisy))
+    found = errors(scene, "a caption", timestep=700, seed=5)
+    x0 = scene.latents.double().numpy()
+    eps = torch.randn(x0.shape, generator=seeds.generator(5, "noise")).double().numpy()
+    alpha_bar = float(scene.family.process.alphas[700])
+    v = alpha_bar**0.5 * eps - (1 - alpha_bar) ** 0.5 * x0
+    target = eps if base == "tiny_sd" else v
+    assert found.shape == scene.latents.shape
+    assert found.numpy() == pytest.approx(target**2, rel=1e-4, abs=1e-5)

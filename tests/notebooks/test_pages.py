@@ -14,6 +14,7 @@ from workbench.notebook import pages
 from workbench.plots.curves import lines
 from workbench.plots.inline import curve_svg
 from workbench.plots.still import figure_svg
+from workbench.settings import SettingsError
 
 WRITTEN = sorted((reading.ROOT / "docs" / "lessons").glob("*.md"))
 _SOURCE = re.compile(r'<img src="([^"]+)"')
@@ -70,6 +71,19 @@ def test_nothing_of_the_machine_or_of_styles_is_left(page: str):
 def test_links_lead_from_the_page(page: str):
     assert "[noise](../noise.md)" in page
     assert "(../../tutorials/00_first_lora.ipynb)" in page
+
+
+def test_a_changed_text_needs_no_new_run_and_a_changed_cell_does():
+    done, today = (nbformat.v4.new_notebook() for _ in range(2))
+    done.cells = [nbformat.v4.new_markdown_cell("old"), _cell("# One\n1", **{"text/plain": "1"})]
+    code = nbformat.v4.new_code_cell("# One\n1", id=done.cells[1].id)
+    today.cells = [nbformat.v4.new_markdown_cell("new"), code]
+    made = pages.refreshed(done, today)
+    assert [cell.source for cell in made.cells] == ["new", "# One\n1"]
+    assert made.cells[1].outputs[0].data == {"text/plain": "1"}
+    code.source = "# One\n2"
+    with pytest.raises(SettingsError, match="the cell 'One' is not the one that was executed"):
+        pages.refreshed(done, today)
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)

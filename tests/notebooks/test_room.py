@@ -98,7 +98,15 @@ class TestControls:
 
     def test_without_widgets_a_comparison_shows_both_ends(self, no_widgets):
         made = nb.ab_slider([Pair("hat", 0, _picture(), _picture("blue"))])
-        assert "trained percent = 0" in made.text and "trained percent = 100" in made.text
+        named, slid = made.text.splitlines()
+        assert named == "pair: hat (seed 0): trained on the left, base on the right"
+        assert slid.startswith("trained percent: 0, 25: trained on the left") and slid.endswith(
+            ", 100"
+        )
+
+    def test_galleries_of_one_picture_stand_in_a_row(self, no_widgets):
+        made = nb.explore(lambda step: nb.gallery({"crop": _picture()}), step=[16, 32])
+        assert made.text == "step: 16: crop, 32: crop" and made.markup.count("<img ") == 2
 
 
 class TestEnvironment:
@@ -140,7 +148,7 @@ class TestEnvironment:
         environment_module.use_free_cores()
 
     def test_the_pace_is_of_the_core_that_times_were_taken_on(self, monkeypatch):
-        clock = iter((10.0, 10.0 + 2 * 0.065 * 3))
+        clock = iter((10.0, 10.0 + 2 * 0.028 * 3))
         monkeypatch.setattr(environment_module.time, "perf_counter", lambda: next(clock))
         assert environment_module.pace() == pytest.approx(3)
 

@@ -128,7 +128,12 @@ class TestWords:
 
     def test_a_yardstick_that_is_beaten_is_called_no_limit(self):
         assert "more than that cannot be asked for" not in _prose("01")
-        assert "0.527 against 0.455" in _prose("01")
+        shown = _shown("01", "Alike to the prints").partition("</table>")[0]
+        (among, *_), *runs = (
+            [*map(float, re.findall(r"<td>([.\d]+)</td>", row))] for row in shown.split("<tr>")[2:]
+        )
+        best = max(value for row in runs for value in row)
+        assert best > among and f"reached {best} against {among}" in _prose("01")
 
     def test_the_last_timestep_still_shows_the_brightness(self):
         assert _ratio() * 64**2 > 1 > _ratio(), "the mean of 64 x 64 is known, a pixel is not"
@@ -170,7 +175,52 @@ class TestAnonymous:
         assert "Prodigy" in one.shown().text
 
 
+def _shown(page: str, cell: str) -> str:
+    """What a cell of a lesson's page shows, up to the next text."""
+    text = (reading.ROOT / "docs" / "lessons" / f"{page}.md").read_text(encoding="utf-8")
+    return text.partition(f"<summary>{cell}</summary>")[2].partition("</details>")[2][:6000]
+
+
+def _column(markup: str, name: str) -> list[str]:
+    """One column of the first table of a page's cell."""
+    rows = re.findall(r"<tr>(.*?)</tr>", markup.partition("</table>")[0])
+    head, *body = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in rows]
+    return [row[head.index(name)] for row in body]
+
+
+class TestIntervals:
+    """Colours in 06 and 08: the study's statistics, at least eight prompts, their number shown."""
+
+    def test_a_star_of_lesson_06_is_against_adamw_and_not_against_the_base(self):
+        cell = _cell("06", "Measured")
+        assert "apart(outcomes)" in cell and "far.n" in cell and "drift_cell" not in cell
+        assert "adamw-again" in _cell("06", "Five optimizers"), "what chance alone does"
+        assert "Every LoRA moves colours a little" in _prose("06")
+
+    def test_the_page_of_06_shows_enough_prompts(self):
+        assert {*filter(None, _column(_shown("06", "Measured"), "prompts"))} == {"8"}
+
+    def test_the_page_of_08_shows_enough_prompts_and_one_test(self):
+        shown = _shown("08", "Colours without the trigger")
+        assert min(map(int, _column(shown, "prompts"))) >= 8
+        told = re.search(r"All three axes in one test: (\w+), p = [-e.\d]+, (\d+) prompts", shown)
+        assert told and int(told[2]) >= 8 and told[1] in ("moved", "unchanged", "undecided")
+
+
 class TestLeak:
+    def test_the_sentence_follows_from_the_numbers_above_it(self):
+        """*Leaks* needs the model above the threshold and pictures that show it; see `leaks`."""
+        shown = _shown("00", "How much leaks")
+        rows = re.findall(r"<tr><th>([^<]+)</th><td>([^<]+)</td>", shown.partition("</table>")[0])
+        means = {name: float(mean) for name, mean in rows}
+        above = means["leak in the model"] > 0.76
+        seen = means["likeness without the trigger"] > 0.02
+        said = re.search(r"Does the concept leak\? (Yes|No|Undecided)\.", shown)
+        assert said and min(map(int, _column(shown, "n"))) >= 8
+        if said[1] != "Undecided":
+            assert (above, seen) == ((True, True) if said[1] == "Yes" else (False, False))
+        assert ("leaks into pictures" in shown) == (said[1] == "Yes")
+
     def test_what_moves_without_the_trigger_is_said(self):
         """Trained pictures without the trigger lose crowns and ears: the page of 00 shows it."""
         assert "hardly any is left" not in _prose("00")

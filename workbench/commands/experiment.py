@@ -146,11 +146,14 @@ def _measured(
 
 
 def _show(outcomes: "Sequence[Outcome]", known: "Sequence[Outcome]") -> None:
+    from workbench.evaluation.apart import sentence
     from workbench.evaluation.experiment import COLUMNS, cells
 
     table(("variant", *COLUMNS), [(one.name, *cells(one)) for one in (*outcomes, *known)])
-    say("gap, held out: stable loss against the base. drift: of colours (* certain).")
+    say("gap, held out: stable loss against the base. drift: of colours (* certain), likewise.")
     say("dark, light: percentiles 1 and 99 of lightness. alike: to the training pictures.")
+    if compared := sentence(outcomes):
+        say(compared)
     for one in outcomes:
         if one.state != "finished":
             say(f"{one.name}: {one.state}", style="yellow")

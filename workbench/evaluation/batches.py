@@ -1,5 +1,6 @@
 """The first batches of a run on one page: what the model will be shown, before it is."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,10 @@ from workbench.training.preview import Preview, pictures, previews
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from workbench.recipe import Recipe
     from workbench.training.trainer import Trainer
 
-__all__ = ["Card", "Sheet", "gather", "render", "write"]
+__all__ = ["Card", "Sheet", "first_batches", "gather", "render", "write"]
 
 MAX_SIDE_PX = 384
 
@@ -102,6 +104,28 @@ def gather(trainer: "Trainer", count: int) -> Iterator[Sheet]:
             bucket=micro_batch.bucket,
             cards=tuple(_cards(trainer, preview)),
         )
+
+
+def first_batches(recipe: "Recipe", count: int) -> list[Sheet]:
+    """Make the first micro-batches of a run that is not begun, and keep nothing of it.
+
+    Args:
+        recipe: what would be trained.
+        count: micro-batches, >= 1.
+    Returns:
+        One sheet each.
+    Raises:
+        SettingsError, FileRefused: the recipe, the base or the data cannot be used.
+    """
+    from workbench.training.trainer import assemble
+
+    with tempfile.TemporaryDirectory() as folder:
+        stages = assemble(recipe, folder=Path(folder))
+        while True:
+            try:
+                next(stages)
+            except StopIteration as end:
+                return list(gather(end.value, count))
 
 
 def _cards(trainer: "Trainer", preview: Preview) -> Iterator[Card]:

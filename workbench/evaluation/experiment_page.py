@@ -5,6 +5,7 @@ from pathlib import Path
 
 from workbench import store
 from workbench.evaluation import page
+from workbench.evaluation.apart import sentence
 from workbench.evaluation.experiment import COLUMNS, Outcome, cells
 from workbench.evaluation.results import Strip
 
@@ -31,6 +32,7 @@ def write(outcomes: Sequence[Outcome], known: Sequence[Outcome], path: Path, *, 
         columns=COLUMNS,
         cells=cells,
         best=best(outcomes),
+        compared=sentence(outcomes),
         strips=strips(outcomes),
         css=Markup(page.asset("report.css")),
         uri=lambda image: page.data_uri(image, MAX_SIDE_PX),

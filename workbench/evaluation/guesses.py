@@ -42,6 +42,26 @@ def guesses(
     return found
 
 
+def errors(scene: Scene, caption: str, *, timestep: int, seed: int = 0) -> torch.Tensor:
+    """Noise a picture and measure at each place how wrong the model's answer is.
+
+    Args:
+        scene: the picture, and the model.
+        caption: what the model is told of it.
+        timestep: in thousandths of the way to noise, 0 to 999.
+        seed: of the noise.
+    Returns:
+        Squared error against what training asks for, (1, C, h, w), on the CPU.
+    """
+    family, latents = scene.family, scene.latents
+    noise = torch.randn(latents.shape, generator=seeds.generator(seed, "noise")).to(latents)
+    level = family.process.at(torch.tensor([timestep])).to(family.device)
+    with evaluating(family):
+        noisy, target = family.process.mix(latents, noise, level)
+        answer = family.denoise(noisy, level, _condition(scene, caption))
+        return (answer - target).square().float().cpu()
+
+
 def _condition(scene: Scene, caption: str) -> Condition:
     """What is told of the whole picture; a base that fills in sees it under a mask."""
     family = scene.family

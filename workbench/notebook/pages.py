@@ -1,7 +1,8 @@
 """Executed lessons as pages: prose, code, pictures and numbers, to be read without installing.
 
 python -m workbench.notebook.pages 00 02           runs these lessons and writes docs/lessons/
-python -m workbench.notebook.pages done/00.ipynb   takes one that was executed already
+python -m workbench.notebook.pages done/00.ipynb   takes one that was executed already, with the
+                                                   texts as they are today
 """
 
 import base64
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import store
+from workbench.settings import SettingsError
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "lessons"
@@ -165,6 +167,30 @@ def execute(number: str, folder: Path) -> Any:
     return book
 
 
+def refreshed(done: Any, today: Any) -> Any:
+    """Put what cells showed into today's notebook, so that a changed text needs no new run.
+
+    Args:
+        done: the executed notebook.
+        today: as it is in tutorials/; its outputs are filled in.
+    Returns:
+        `today`.
+    Raises:
+        SettingsError: a cell that shows something was changed since; it is named.
+    """
+    shown = {cell.id: cell for cell in done.cells if cell.cell_type == "code"}
+    for cell in today.cells:
+        if cell.cell_type == "code":
+            before = shown.get(cell.id)
+            if before is None or before.source != cell.source:
+                name = cell.source.partition("\n")[0].lstrip("# ")
+                raise SettingsError(
+                    f"the cell {name!r} is not the one that was executed: run the lesson again"
+                )
+            cell.outputs = before.outputs
+    return today
+
+
 def main(wanted: Sequence[str]) -> None:
     """Make the pages that are named.
 
@@ -178,12 +204,13 @@ def main(wanted: Sequence[str]) -> None:
     for one in wanted:
         path = Path(one)
         number = path.name[:2]
-        book = (
-            nbformat.read(path, as_version=4)
-            if path.suffix == ".ipynb"
-            else execute(number, Path("runs-lessons") / number)
-        )
-        made = Page(number, PAGES).write(book, lesson(number).file)
+        name = lesson(number).file
+        if path.suffix == ".ipynb":
+            today = nbformat.read(ROOT / "tutorials" / name, as_version=4)
+            book = refreshed(nbformat.read(path, as_version=4), today)
+        else:
+            book = execute(number, Path("runs-lessons") / number)
+        made = Page(number, PAGES).write(book, name)
         print(f"{made}: {made.stat().st_size / 1024:.0f} KiB")  # noqa: T201
 
 
@@ -194,4 +221,7 @@ def _code(source: str) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except SettingsError as error:
+        raise SystemExit(f"Error: {error}") from None

@@ -24,10 +24,11 @@ class Shown:
     Args:
         markup: HTML; whatever users wrote is escaped in it already.
         text: the same in words.
+        pictures: label and picture of each, where it is a gallery and nothing else.
     """
 
-    def __init__(self, markup: str, text: str):
-        self.markup, self.text = markup, text
+    def __init__(self, markup: str, text: str, *, pictures: Sequence[tuple[str, Image.Image]] = ()):
+        self.markup, self.text, self.pictures = markup, text, pictures
 
     def _repr_html_(self) -> str:
         return self.markup
@@ -71,7 +72,8 @@ def grid(rows: Mapping[str, Labelled], *, width_px: int = 144) -> Shown:
         f"{name}: " * bool(name) + ", ".join(label for label, _ in row)
         for name, row in cells.items()
     ]
-    return Shown("".join(blocks), "\n".join(said))
+    alone = cells[""] if list(cells) == [""] else ()
+    return Shown("".join(blocks), "\n".join(said), pictures=alone)
 
 
 def pairs(found: Iterable[Pair], *, width_px: int = 144) -> Shown:

@@ -79,7 +79,8 @@ def ab_slider(found: Comparison | Sequence[Pair]) -> Any:
     def draw(pair: str, trained_percent: float) -> Shown:
         one = by_name[pair]
         picture = split(one.base, one.trained, trained_percent / 100)
-        return gallery({"base on the right, trained on the left": picture}, width_px=320)
+        label = "trained on the left, base on the right" if 0 < trained_percent < 100 else ""
+        return gallery({label: picture}, width_px=320)
 
     return explore(draw, pair=list(by_name), trained_percent=Range(0, 100, 1, 50))
 
@@ -150,6 +151,8 @@ def _static(draw: Draw, controls: Mapping[str, Control]) -> Any:
     every = [thing for row in rows.values() for _, thing in row]
     if all(isinstance(thing, Image.Image) for thing in every):
         return grid(rows)
+    if all(isinstance(thing, Shown) and len(thing.pictures) == 1 for thing in every):
+        return _in_rows(rows)
     if all(isinstance(thing, Shown) for thing in every):
         return _stacked(rows)
     first = next(iter(rows.values()))
@@ -157,6 +160,19 @@ def _static(draw: Draw, controls: Mapping[str, Control]) -> Any:
         show(figure)
     where = f"{inspect.getdoc(draw) or 'drawn'}: first and last value of {next(iter(rows))}"
     return Shown(f"<p>{where}</p>", where)
+
+
+def _in_rows(rows: Mapping[str, Sequence[tuple[str, Shown]]]) -> Shown:
+    """Galleries of one picture side by side, its own label below its value where it has one."""
+    return grid(
+        {
+            name: [
+                (": ".join(filter(None, (label, one.pictures[0][0]))), one.pictures[0][1])
+                for label, one in row
+            ]
+            for name, row in rows.items()
+        }
+    )
 
 
 def _stacked(rows: Mapping[str, Sequence[tuple[str, Shown]]]) -> Shown:

@@ -105,9 +105,8 @@ def question(trainer: "Trainer", batch: "Batch") -> Question:
     noisy, target = family.process.mix(batch.latents, noise.target, level, input_noise=noise.input)
     if batch.preserved:
         target = target.clone()
-        target[list(batch.preserved)] = base_answers(trainer, batch, noisy=noisy, level=level).to(
-            target.dtype
-        )
+        answers = base_answers(trainer, batch, noisy=noisy, level=level)
+        target[list(batch.preserved)] = answers.to(target.dtype)
     return Question(level, noisy, target)
 
 

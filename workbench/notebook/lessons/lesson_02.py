@@ -50,6 +50,9 @@ LESSON = Lesson(
         "buckets": "# Buckets",
         "found": "# The ledger",
         "ledger": "# The ledger",
+        "family": "# Through the autoencoder",
+        "torch": "# Through the autoencoder",
+        "sheets": "# Colours that change, and the cache",
         "assigned": "# Your answer",
     },
     exercises=(

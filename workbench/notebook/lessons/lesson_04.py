@@ -44,6 +44,7 @@ LESSON = Lesson(
     title="Which timesteps learn?",
     file="04_timesteps.ipynb",
     cells={
+        "caption": "# What the base makes out",
         "scene": "# What the base makes out",
         "kinds": "# Signal to noise",
         "snr": "# Signal to noise",
@@ -56,6 +57,8 @@ LESSON = Lesson(
         "lines": "# Where each has learned",
         "middles": "# Where each has learned",
         "torch": "# Signal to noise",
+        "each": "# An error and a mask",
+        "mask": "# An error and a mask",
         "pairwise": "# Where each has learned",
         "losses": "# Losses and weights by range",
         "weights": "# Losses and weights by range",

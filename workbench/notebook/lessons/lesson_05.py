@@ -108,6 +108,9 @@ LESSON = Lesson(
         "measure": "# The family compared",
         "pair": "# The refusal",
         "forward": "# Your forward",
+        "critters": "# The text encoder's rate",
+        "texts": "# The text encoder's rate",
+        "follows": "# What the rate does to words",
     },
     exercises=(
         Exercise(

@@ -156,7 +156,7 @@ LESSON = Lesson(
     cells={
         "run": "# Train",
         "wb": "# Train",
-        "comparison": "# Slide",
+        "plain": "# Without the trigger",
         "recipe": "# Train",
         "contest": "# Pairs to vote on",
         "controls": "# Pairs to vote on",
