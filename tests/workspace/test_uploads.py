@@ -98,7 +98,7 @@ def test_too_much_is_refused_and_leaves_nothing(workspace: Workspace):
             begin(workspace, "cats", "a.png", size=size, limits=limits)
     free = store.free_bytes(workspace.root)
     with pytest.raises(FileRefused, match="the disk has room for"):
-        begin(workspace, "cats", "a.png", size=2000, limits=Limits(spare_bytes=free))
+        begin(workspace, "cats", "a.png", size=2000, limits=Limits(spare_bytes=2 * free))
     with pytest.raises(FileRefused, match="caption"):
         begin(workspace, "cats", "a.txt", size=2 << 20)
     upload = begin(workspace, "cats", "a.png", size=10)
