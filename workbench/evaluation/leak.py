@@ -137,7 +137,9 @@ def _answers(
     trained: Trained, probe: Probe, told: Sequence[Rows], *, noisy: Tensor, level: Tensor
 ) -> Tensor:
     """What the model answers to each text at each place, (texts, places, C, h, w), on the CPU."""
-    family, most = trained.family, max(1, trained.sampling.batch_size)
+    # Guidance asks everything twice, so sampling has room for as many rows as that.
+    twice = 2 if trained.sampling.guidance > 1 else 1
+    family, most = trained.family, twice * max(1, trained.sampling.batch_size)
     every = [(rows, place) for rows in told for place in range(len(level))]
     found = []
     for start in range(0, len(every), most):
