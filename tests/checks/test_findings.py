@@ -57,7 +57,8 @@ def test_findings_stand_beside_a_setting_that_exists():
 
 def test_a_finding_names_the_place_in_the_recipe():
     pictures = Pictures(["a, b"] * 9 + [""], subsets=[0] * 9 + [1])
-    findings = checks.check(recipe(), dataset=pictures)  # type: ignore[arg-type]
+    plain = recipe("data.subsets.1.is_prior=false")
+    findings = checks.check(plain, dataset=pictures)  # type: ignore[arg-type]
     (finding,) = [x for x in findings if x.rule.id == "no_words"]
     assert finding.setting == "data.subsets.1.missing_caption"
     assert "1 pictures of subset 1" in finding.reason

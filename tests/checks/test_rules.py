@@ -190,6 +190,7 @@ CASES: dict[str, Case] = {
     ),
     "few_pictures": case(pictures=Pictures(["tag, one"] * 3), better=Pictures(["tag, one"] * 9)),
     "unbalanced_subsets": case(
+        "data.subsets.1.is_prior=false",
         pictures=Pictures(subsets=[0] * 5 + [1] * 5, repeats=[100] * 5 + [1] * 5),
         better=Pictures(subsets=[0] * 5 + [1] * 5, repeats=[2] * 5 + [1] * 5),
     ),
@@ -241,6 +242,7 @@ CASES: dict[str, Case] = {
     "prior_unmarked": case(
         "data.subsets.0.trigger=zib",
         "data.subsets.1.path=photos/reg_dog",
+        "data.subsets.1.is_prior=false",
         good="data.subsets.1.is_prior=true",
     ),
     "prior_heavy": case(
@@ -250,6 +252,7 @@ CASES: dict[str, Case] = {
     ),
     "no_prior": case(
         "adapter.kind=full",
+        "data.subsets.1.is_prior=false",
         good="data.subsets.1.is_prior=true",
     ),
     # captions
@@ -358,6 +361,7 @@ CASES: dict[str, Case] = {
         pictures=Pictures(["a, b"] * 9),
     ),
     "no_words": case(
+        "data.subsets.1.is_prior=false",
         pictures=Pictures(["a, b"] * 9 + [""], subsets=[0] * 9 + [1]),
         better=Pictures(["a, b"] * 9 + ["c"], subsets=[0] * 9 + [1]),
     ),

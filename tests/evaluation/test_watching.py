@@ -8,6 +8,7 @@ from tiny_recipes import tiny_recipe, write_photos
 from workbench import launch
 from workbench.evaluation.watching import alarms
 from workbench.records.events import Finished, Mark, Sampled, Warned, Watched
+from workbench.records.marks import sentence
 from workbench.records.sampling import SampleSettings
 
 
@@ -82,6 +83,7 @@ def test_each_set_of_samples_on_the_way_is_watched(run, monkeypatch) -> None:
     assert [one.step for one in watched] == [1, 2, 3], "the last is the report's to judge"
     names = {mark.name for one in watched for mark in one.marks}
     assert {"L*", "a*", "b*", "leak"} <= names
+    assert "colours L* " in sentence(watched[0]) and "leak 0." in sentence(watched[-1])
     assert all(mark.n == 1 for mark in watched[0].marks if mark.name in ("L*", "a*", "b*"))
 
 

@@ -17,11 +17,21 @@ import pytest
 import workbench
 from workbench import plots
 from workbench.evaluation import page
-from workbench.plots import buckets, captions, curves, intervals, noise, timesteps, together
+from workbench.plots import (
+    buckets,
+    captions,
+    curves,
+    intervals,
+    noise,
+    timesteps,
+    together,
+    tradeoff,
+)
 from workbench.plots.inline import curve_svg
 from workbench.plots.intervals import Bar
 from workbench.plots.still import figure_svg
 from workbench.plots.theme import line_mode, shorten
+from workbench.plots.tradeoff import Spot
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -32,6 +42,12 @@ STEPS = [1, 2, 3, 4]
 FALLING = [4.0, 3.0, 2.0, 1.0]
 BINS = (0, 500, 1000)
 GAPS = [4.0, math.nan, 2.0, 1.0]
+SPOTS = [
+    Spot("step 83 at 0.75", (0.1, 0.05, 0.15), (0.0, -0.01, 0.01), "front"),
+    Spot("last", (0.2, 0.15, 0.25), (-0.01, -0.02, 0.0), "chosen"),
+    Spot("last, without its moving average", (0.1, 0.0, 0.2), (-0.05, -0.1, 0.0), "other"),
+    Spot("base, the concept described", (0.02, -math.inf, math.inf), (0.0, -0.1, 0.1), "base"),
+]
 JUDGE = "(openai/clip-vit-large-patch14-336)"
 
 FIGURES: dict[str, Callable[[], "Figure"]] = {
@@ -75,6 +91,7 @@ FIGURES: dict[str, Callable[[], "Figure"]] = {
         published={"pyramid, discount 0.1": {0: 1.0, 4: 2.0}},
     ),
     "autocorrelation": lambda: noise.autocorrelation({"white": [1.0, 0.1, 0.0]}),
+    "tradeoff": lambda: tradeoff.tradeoff(SPOTS),
     "intervals": lambda: intervals.intervals(
         [
             Bar(f"likeness to the training pictures {JUDGE}", 0.1, 0.05, 0.2),

@@ -20,6 +20,7 @@ EXAMPLES = [
     events.Validated(step=1, loss=0.1, base_loss=0.2, timestep_edges=(0, 500, 1000)),
     events.Measured(step=1, change={"unet.mid_block": 0.01}, average=AVERAGED),
     events.Likeness(step=1, features="pixels", pictures=(NEAREST,), among_training=(0.5,)),
+    events.Watched(step=1, marks=(events.Mark("leak", 0.2, 0.1, 0.3, 8),), alarms=("leak",)),
     events.Saved(step=1, path="checkpoints/step-000001"),
     events.Sampled(step=1, pictures=(PICTURE,)),
     events.Warned(id="d-stuck", message="d did not move", fix="raise d0"),

@@ -98,12 +98,12 @@ def prior_without_trigger(recipe: Recipe, facts: Facts) -> Found:
 
 
 @rule(
-    "refuse",
+    "warn",
     "training.preservation",
-    reason="no subset has a trigger, so there is none that showings could lose",
+    reason="no subset has a trigger, so there is none that showings could lose, and preservation "
+    "does nothing",
     fix="set data.subsets.0.trigger to a rare word, or training.preservation=0",
     source="preservation compares an answer without the trigger with the base's",
-    allowable=False,
 )
 def preservation_without_trigger(recipe: Recipe, facts: Facts) -> Found:
     """Preservation, and no trigger."""

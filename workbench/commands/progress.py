@@ -235,6 +235,11 @@ class EventView:
         count = len(event.pictures)
         self._bar.line(f"{count} sample{'s' if count > 1 else ''} {of}{took}")
 
+    def _watched(self, event: Any) -> None:
+        from workbench.records.marks import sentence
+
+        self._bar.line(f"step {event.step} against the base: {sentence(event)}")
+
     def _warned(self, event: Any) -> None:
         fix = f"; {event.fix}" if event.fix else ""
         word, style = ("note", "dim") if event.severity == "note" else ("warning", "yellow")

@@ -1,12 +1,13 @@
 """From a run's events to its figures."""
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from workbench.plots import curves
 from workbench.plots.timesteps import recent_losses
-from workbench.records.events import Event, Measured, Progress, Validated
+from workbench.records.events import Event, Measured, Progress, Validated, Watched
 from workbench.records.timesteps import STEPS, recent
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def figures(events: Sequence[Event], *, only: Collection[str] | None = None) -> 
     Returns:
         Name to figure, the most telling first: "stable_loss", "timesteps", "loss",
         "recent_timesteps", "rates", "gradient_norm", one for each further trace, "weight_change",
-        "weight_change_by_step" and "ema_lag".
+        "weight_change_by_step", "ema_lag", "watched" and "watched_colours".
     """
     drawers = _drawers(events)
     return {name: draw() for name, draw in drawers.items() if only is None or name in only}
@@ -50,7 +51,28 @@ def _drawers(events: Sequence[Event]) -> dict[str, Drawer]:
         _validation_figures(events)
         | (_progress_figures(progress) if progress else {})
         | (_movement_figures(measured) if measured else {})
+        | _watched_figures([event for event in events if isinstance(event, Watched)])
     )
+
+
+def _watched_figures(watched: Sequence[Watched]) -> dict[str, Drawer]:
+    """How samples along the way compared with the base's."""
+    marks = {(mark.name, one.step): mark.value for one in watched for mark in one.marks}
+    steps = [one.step for one in watched]
+
+    def rows(names: Sequence[str]) -> dict[str, list[float]]:
+        every = {name: [marks.get((name, step), math.nan) for step in steps] for name in names}
+        return {name: row for name, row in every.items() if not all(map(math.isnan, row))}
+
+    drawn: dict[str, Drawer] = {}
+    if shares := rows(("likeness", "leak")):
+        title = "Likeness and leak along the way"
+        y = "likeness as a change, leak as a share"
+        drawn["watched"] = partial(curves.lines, steps, shares, title=title, y=y)
+    if colours := rows(("L*", "a*", "b*")):
+        title, y = "Colours along the way", "change against the base"
+        drawn["watched_colours"] = partial(curves.lines, steps, colours, title=title, y=y)
+    return drawn
 
 
 def _validation_figures(events: Sequence[Event]) -> dict[str, Drawer]:

@@ -31,7 +31,9 @@ from workbench.records.events import (
     Started,
     Validated,
     Warned,
+    Watched,
 )
+from workbench.records.marks import sentence
 from workbench.training.run import Run
 
 REDRAW_EVERY_S = 0.7
@@ -225,6 +227,8 @@ class Live:
                 self.status = f"stable loss on {which} pictures: {gap:+.1%} against the base"
             case Sampled():
                 self._sampled(event)
+            case Watched():
+                self.status = f"step {event.step} against the base: {sentence(event)}"
             case _:
                 return self._said(event)
         return isinstance(event, Started | Sampled)

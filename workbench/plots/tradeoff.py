@@ -1,5 +1,6 @@
 """What a choice wins and loses: likeness against prompt following, each with its interval."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -10,10 +11,10 @@ if TYPE_CHECKING:
 
 Kind = Literal["chosen", "front", "other", "base"]
 _LOOKS: dict[Kind, tuple[str, str, int, str]] = {  # name, colour, size, symbol
-    "chosen": ("recommended", COLOURS["trained"], 16, "star"),
-    "front": ("best trade-offs", COLOURS["trained"], 11, "circle"),
+    "chosen": ("take this", COLOURS["trained"], 16, "star"),
+    "front": ("a best trade-off", COLOURS["trained"], 11, "circle"),
     "other": ("beaten in both", COLOURS["base"], 9, "circle-open"),
-    "base": ("base", COLOURS["held out"], 10, "diamond"),
+    "base": ("no LoRA", COLOURS["held out"], 10, "diamond"),
 }
 
 
@@ -52,21 +53,17 @@ def tradeoff(spots: Sequence[Spot]) -> "Figure":
             hoverinfo="skip",
             showlegend=False,
         )
-    for kind, (name, colour, size, symbol) in _LOOKS.items():
-        own = [spot for spot in spots if spot.kind == kind]
-        if not own:
-            continue
+    for spot in sorted(spots, key=lambda one: list(_LOOKS).index(one.kind)):
+        word, colour, size, symbol = _LOOKS[spot.kind]
         figure.add_scatter(
-            x=[spot.following[0] for spot in own],
-            y=[spot.likeness[0] for spot in own],
-            error_x=_errors([spot.following for spot in own], colour),
-            error_y=_errors([spot.likeness for spot in own], colour),
-            mode="markers+text",
-            text=[spot.name for spot in own],
-            textposition="top right",
-            name=name,
+            x=[spot.following[0]],
+            y=[spot.likeness[0]],
+            error_x=_errors(spot.following, colour),
+            error_y=_errors(spot.likeness, colour),
+            mode="markers",
+            name=f"{spot.name} ({word})",
             marker={"color": colour, "size": size, "symbol": symbol},
-            hovertemplate="%{text}: likeness %{y:+.3f}, following %{x:+.3f}<extra></extra>",
+            hovertemplate="likeness %{y:+.3f}, following %{x:+.3f}",
         )
     figure.update_layout(hovermode="closest", height=460)
     return figure
@@ -76,13 +73,18 @@ def _across(spot: Spot) -> float:
     return spot.following[0]
 
 
-def _errors(every: Sequence[tuple[float, float, float]], colour: str) -> dict[str, object]:
+def _errors(found: tuple[float, float, float], colour: str) -> dict[str, object]:
+    mean, low, high = found
     return {
         "type": "data",
         "symmetric": False,
-        "array": [high - mean for mean, _, high in every],
-        "arrayminus": [mean - low for mean, low, _ in every],
+        "array": [_reach(high - mean)],
+        "arrayminus": [_reach(mean - low)],
         "color": colour,
         "thickness": 1,
         "width": 3,
     }
+
+
+def _reach(length: float) -> float:
+    return length if math.isfinite(length) else 0.0

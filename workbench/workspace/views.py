@@ -21,6 +21,7 @@ from workbench.records.events import (
     Preparing,
     Progress,
     Validated,
+    Watched,
 )
 from workbench.records.judgement import Judgement
 from workbench.records.timesteps import STEPS
@@ -35,6 +36,8 @@ _SOURCES: dict[str, type] = {
     "weight_change": Measured,
     "weight_change_by_step": Measured,
     "ema_lag": Measured,
+    "watched": Watched,
+    "watched_colours": Watched,
 }
 # What a verdict rests on, beside the steps themselves.
 _TELLING = (Validated, Measured, Likeness, Finished, Failed)
