@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from workbench.evaluation import compare, loading, measures
+from workbench.evaluation import compare, loading, measures, prompts
 from workbench.evaluation.compare import CompareSettings, make_plan
 from workbench.evaluation.features import Features
 from workbench.evaluation.loading import Trained, Wanted, with_file
@@ -161,7 +161,7 @@ def test_another_file_takes_the_place_of_the_one_before(monkeypatch, tmp_path):
 def test_prompts_and_seeds_are_filled_up_where_that_is_asked_for(monkeypatch):
     captions = ["mochi, critter, a", "mochi, critter, smile", "mochi, critter, b"]
     dataset: Any = SimpleNamespace(plain_caption=captions.__getitem__)
-    monkeypatch.setattr(compare, "kinds", lambda dataset: ([0, 1, 2], []))
+    monkeypatch.setattr(prompts, "kinds", lambda dataset: ([0, 1, 2], []))
     asked = CompareSettings(num_prompts=3, num_seeds=4)
     found = compare.filled(asked, WANTED, dataset)
     assert found.prompts == (*WANTED.prompts, "mochi, critter, a", "mochi, critter, b")
