@@ -37,8 +37,9 @@ def tradeoff(spots: Sequence[Spot]) -> "Figure":
     """
     figure = new_figure(
         title="Likeness against prompt following",
-        x="prompt following, change against the base",
-        y="likeness, change against the base",
+        x="change of prompt following",
+        y="change of likeness",
+        num_names=len(spots),
     )
     figure.add_hline(y=0, line={"color": COLOURS["base"], "width": 1, "dash": "dot"})
     figure.add_vline(x=0, line={"color": COLOURS["base"], "width": 1, "dash": "dot"})
@@ -65,7 +66,7 @@ def tradeoff(spots: Sequence[Spot]) -> "Figure":
             marker={"color": colour, "size": size, "symbol": symbol},
             hovertemplate="likeness %{y:+.3f}, following %{x:+.3f}",
         )
-    figure.update_layout(hovermode="closest", height=460)
+    figure.update_layout(hovermode="closest")
     return figure
 
 
