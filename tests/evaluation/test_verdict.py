@@ -97,8 +97,8 @@ def leak(value: float, *, reach: float = 0.3) -> Leak:
 
 
 def test_a_leak_needs_the_model_and_the_pictures() -> None:
-    def told(value: float, shown: float) -> Answer:
-        lost = [shown] * 4
+    def told(value: float, shown: float, spread: float = 0.0) -> Answer:
+        lost = [shown - spread, shown + spread] * 2
         found = leaks.answer_leak(leak(value), lost, base="critters", trigger="mochi")
         assert isinstance(found, Finding)
         return leaks.confirmed(decide([found])[0], lost)
@@ -108,6 +108,12 @@ def test_a_leak_needs_the_model_and_the_pictures() -> None:
     assert told(low, 0.01).reply == "no"
     assert (told(high, 0.01).reply, told(low, 0.05).reply) == ("undecided", "undecided")
     assert "pictures do not show it" in told(high, 0.01).note
+    # 0.05 +- 3.18 x 0.058 over four prompts holds 0: no evidence against a model that says no
+    unsure = told(low, 0.05, spread=0.1)
+    assert unsure.reply == "no"
+    assert unsure.note == (
+        "pictures without the trigger: +0.050 (-0.134 to +0.234), 4 prompts, which may be chance"
+    )
 
 
 def test_a_leak_that_cannot_be_asked_about() -> None:

@@ -61,13 +61,19 @@ def confirmed(answer: Answer, lost: "Sequence[float]") -> Answer:
         answer: to the question of the leak, by the model.
         lost: likeness of pictures without the trigger above the base's, one a prompt.
     Returns:
-        The answer; undecided where the two disagree.
+        The answer; undecided where the two disagree. Pictures disagree with a model that does not
+        leak only where chance does not explain what they show.
     """
     if answer.question != "leak" or answer.reply not in ("yes", "no") or not len(lost):
         return answer
-    shown = float(np.mean(lost))
+    found = estimate(lost)
+    shown = found.mean
     if (answer.reply == "yes") == (shown > PICTURES):
         return answer
+    if answer.reply == "no" and found.low <= 0:
+        interval = f"{shown:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+        said = f"pictures without the trigger: {interval}, {found.n} prompts, which may be chance"
+        return answer.model_copy(update={"note": said})
     said = (
         "the model carries the concept without its trigger, but pictures do not show it"
         if answer.reply == "yes"
