@@ -8,6 +8,8 @@ from tiny_recipes import tiny_recipe, write_photos
 from workbench.evaluation import choice_page, choosing, drawing
 from workbench.evaluation.candidates import candidates
 from workbench.evaluation.choosing import DESCRIBED, ChooseSettings
+from workbench.records.events import Warned
+from workbench.records.log import EventLog
 from workbench.settings import SettingsError
 from workbench.store import FileRefused, read_json
 from workbench.training.run import Run
@@ -28,6 +30,8 @@ def folder(tiny_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = Run(recipe, place / "zorb")
     for _ in run.train():
         pass
+    with EventLog(run.folder) as log:
+        log.append(Warned(id="of-no-step", message="some warnings belong to no step"))
     return run.folder
 
 
@@ -55,6 +59,19 @@ def test_checkpoints_strengths_and_raw_weights_are_listed(folder: Path) -> None:
     assert [one.weights.step for one in every] == [2, 2, 4, 4, 4, 4]
     only = candidates([folder], strengths=(1.0,), checkpoints=1, raw=False)
     assert [one.name for one in only] == ["last"]
+
+
+def test_losses_count_up_to_the_chosen_step_at_strength_1(folder: Path) -> None:
+    every = candidates([folder], strengths=(0.5, 1.0), checkpoints=3, raw=True)
+    steps = {
+        one.name: max((getattr(e, "step", None) or 0 for e in choosing._events(one)), default=None)
+        for one in every
+    }
+    assert steps == {
+        "step 2 at 0.5": None, "step 2": 2, "last at 0.5": None, "last": 4,
+        "last, without its moving average at 0.5": None,
+        "last, without its moving average": None,
+    }  # fmt: skip
 
 
 def test_a_choice_is_confirmed_on_other_prompts_and_seeds(folder: Path, counted: list[int]) -> None:

@@ -339,7 +339,7 @@ def _events(winner: Candidate) -> list[Event]:
     folder, step = winner.weights.run, winner.weights.step
     if folder is None or step is None or winner.strength != 1 or winner.weights.raw:
         return []
-    return [event for event in read(folder) if getattr(event, "step", 0) <= step]
+    return [event for event in read(folder) if (getattr(event, "step", None) or 0) <= step]
 
 
 def _strips(study: Study, base: Shown, drawn: Mapping[str, Shown]) -> list[Strip]:
