@@ -48,11 +48,11 @@ def test_where_none_follows_the_prompt_the_least_loss_is_taken() -> None:
 def test_a_judge_that_reads_no_prompts_decides_by_likeness() -> None:
     every = [score("a", 0.1, None), score("b", 0.2, None)]
     assert recommended(every, margin=0.01) == 1
-    assert "prompt following" not in advice(every, 1)
+    assert "prompt following" not in " ".join(advice(every, 1))
 
 
 def test_the_advice_says_what_is_won_and_lost() -> None:
-    said = advice([EARLY, MIDDLE, LATE], 1)
+    said = " ".join(advice([EARLY, MIDDLE, LATE], 1))
     assert said.startswith(
         "Take middle: likeness +0.300 (+0.290 to +0.310), prompt following -0.010"
     )
@@ -63,11 +63,11 @@ def test_the_advice_says_what_is_won_and_lost() -> None:
 
 def test_chance_and_few_prompts_are_said() -> None:
     near = [score("a", 0.30, 0.0, half=0.05, n=3), score("b", 0.31, 0.0, half=0.05, n=3)]
-    said = advice(near, 1)
+    said = " ".join(advice(near, 1))
     assert "Within chance of its likeness: a." in said
     assert "3 prompts say little; choose on 8 or more." in said
     endless = [score("a", 0.3, 0.0, half=math.inf, n=1), score("b", 0.2, 0.0, half=math.inf, n=1)]
-    assert "Within chance" not in advice(endless, 0)
+    assert "Within chance" not in " ".join(advice(endless, 0))
 
 
 def test_the_plot_has_a_mark_for_each_candidate() -> None:

@@ -49,7 +49,7 @@ class Choice:
         chosen: name of the recommended one.
         path: its file, or the run folder for weights without their moving average.
         strength: at which it is recommended.
-        recommendation: in words, with what is won and lost.
+        said: the recommendation in words, what is won and lost, and what the confirmation says.
         confirmed: the six answers, from other prompts and seeds.
         comparison: the pictures of the confirmation.
         strips: some prompts of the choice, drawn by all.
@@ -61,12 +61,17 @@ class Choice:
     chosen: str
     path: Path
     strength: float
-    recommendation: str
+    said: tuple[str, ...]
     confirmed: Judgement
     comparison: Comparison
     strips: tuple[Strip, ...] = ()
     num_pictures: int = 0
     seconds: float = 0.0
+
+    @property
+    def recommendation(self) -> str:
+        """All that is said, as one text."""
+        return " ".join(self.said)
 
     def _repr_html_(self) -> str:
         from workbench.evaluation import choice_page, page
@@ -111,7 +116,7 @@ def recommended(scores: Sequence[Score], *, margin: float | None) -> int:
     return max(front, key=lambda k: follows[k])
 
 
-def advice(scores: Sequence[Score], chosen: int) -> str:
+def advice(scores: Sequence[Score], chosen: int) -> list[str]:
     """Say in words which to take, and what is won and lost against the others.
 
     Args:
@@ -138,7 +143,7 @@ def advice(scores: Sequence[Score], chosen: int) -> str:
         said.append(f"Within chance of its likeness: {', '.join(near)}.")
     if own.likeness.n < MIN_PROMPTS:
         said.append(f"{own.likeness.n} prompts say little; choose on {MIN_PROMPTS} or more.")
-    return " ".join(said)
+    return said
 
 
 def _half(score: Score) -> float:

@@ -25,7 +25,8 @@ def report(choice: Choice, *, name: str) -> Report:
     figure = {"trade-off": tradeoff([score.spot for score in choice.scores])}
     return Report(
         name,
-        Verdict(choice.recommendation, confirmed.tone),
+        Verdict(f"Take {choice.chosen}. {confirmed.sentence}", confirmed.tone, choice.said),
+        evidence="What is won and lost",
         subtitle=f"{choice.chosen}, chosen among {_count(choice)}",
         facts={
             "Pictures": f"{choice.num_pictures:,}",

@@ -229,13 +229,13 @@ def carry_out(study: Study, told: Told | None = None) -> Choice:
     judged = assembled(
         answers, features=study.features.name, step=winner.weights.step or 0, leak=comparison.leak
     )
-    said = [advice(rivals, picked), f"On other prompts and seeds: {judged.sentence}", more]
+    said = (*advice(rivals, picked), f"On other prompts and seeds: {judged.sentence}", more)
     return Choice(
         scores=tuple(scores.values()),
         chosen=winner.name,
         path=winner.weights.path,
         strength=winner.strength,
-        recommendation=" ".join(filter(None, said)),
+        said=tuple(filter(None, said)),
         confirmed=judged,
         comparison=comparison,
         strips=tuple(_strips(study, base, drawn)),

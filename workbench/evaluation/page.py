@@ -66,6 +66,7 @@ class Report:
         name: the run or the file.
         verdict: its sentence is the page's head line.
         subtitle: a few words beside the name.
+        evidence: what the verdict's evidence is called.
         facts: short names to short values.
         origins: what it was made of: base, its licence and SHA-256, pictures.
         comparison: pictures of base and LoRA.
@@ -94,6 +95,7 @@ class Report:
     name: str
     verdict: Verdict
     subtitle: str = ""
+    evidence: str = "What the losses and weights say"
     facts: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
     comparison: Comparison | None = None
