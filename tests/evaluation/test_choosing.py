@@ -1,5 +1,6 @@
 """Chosen on some prompts, confirmed on others, and nothing drawn twice."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,18 @@ def test_what_cannot_be_chosen_from_is_refused_with_the_fix(folder: Path, tmp_pa
         choosing.plan([empty], judge="critters")
     with pytest.raises(SettingsError, match=r"nothing on this machine can judge.*--judge"):
         choosing.plan([folder])
+
+
+def test_a_run_that_was_stopped_is_chosen_from_by_what_it_saved(
+    folder: Path, tmp_path: Path
+) -> None:
+    stopped = tmp_path / "stopped"
+    shutil.copytree(folder, stopped)
+    (stopped / "lora" / "tiny.safetensors").unlink()
+    study = choosing.plan([stopped], judge="critters", settings=FEW)
+    names = [one.name for one in study.candidates if one.strength == 1 and not one.weights.raw]
+    assert names == ["step 2", "step 4"]
+    assert study.on.trained.trigger == "zorb"
 
 
 def test_sources_of_two_bases_are_refused(folder: Path, tmp_path: Path) -> None:

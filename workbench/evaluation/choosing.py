@@ -133,7 +133,9 @@ def plan(
             f"{first}: likeness needs the pictures it was trained on, and {dataset}; put them "
             "back, or compare without them: `workbench compare`"
         )
-    trained = open_trained(first, base=base, prompts=chosen.prompts)
+    weights = every[0].weights.path  # a run that was stopped has no final file
+    opened = weights if weights.is_file() else first
+    trained = open_trained(opened, base=base, prompts=chosen.prompts)
     own = recipe.data.subsets[0].description if recipe else None
     choosing = enough_seeds(trained.sampling.seeds, chosen.num_seeds)
     return Study(

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from workbench import store
+from workbench import __version__, store
 from workbench.adapters.attached import AttachedNetwork
 from workbench.evaluation.loading import Trained
 from workbench.records.pictures import encoded
@@ -92,6 +92,7 @@ class _Kept:
     def __init__(self, trained: Trained):
         how = as_dict(trained.sampling)
         base = {
+            "version": __version__,
             "base": trained.family.identity["hashes"],
             "settings": as_dict(trained.family.settings) | {"path": ""},
             "max tokens": trained.family.max_tokens,

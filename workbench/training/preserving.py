@@ -76,6 +76,7 @@ def uncalled_texts(recipe: Recipe, dataset: Dataset, texts: Sequence[str]) -> li
     """
     if not recipe.training.preservation:
         return []
+    known = set(texts)
     words = {
         (subset.trigger, subset.class_word)
         for subset in recipe.data.subsets
@@ -86,7 +87,7 @@ def uncalled_texts(recipe: Recipe, dataset: Dataset, texts: Sequence[str]) -> li
         for text in texts
         for trigger, class_word in words
     )
-    return [text for text in dict.fromkeys(every) if text not in set(texts)]
+    return [text for text in dict.fromkeys(every) if text not in known]
 
 
 @torch.no_grad()
