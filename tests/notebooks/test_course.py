@@ -7,7 +7,7 @@ import pytest
 from notebooks import reading
 from workbench.notebook import seen
 
-TEXT = seen.COURSE.read_text(encoding="utf-8")
+TEXT = (reading.ROOT / "docs" / "course.md").read_text(encoding="utf-8")
 _TRAINS = re.compile(r"\bnb\.train(?:_all)?\(")
 _NAMES = re.compile(r"\b(0\d)\b|(?<!\*)\*([^*|]+)\*(?!\*)")
 
