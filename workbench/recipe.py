@@ -17,6 +17,7 @@ from workbench.diffusion.noise import Gaussian, Noise
 from workbench.diffusion.timesteps import Timesteps, Uniform
 from workbench.diffusion.weighting import Constant, Weighting
 from workbench.models.base import BaseSettings
+from workbench.models.source import BUILT_IN
 from workbench.optim.ema import EMASettings
 from workbench.optim.optimizers import AdamW, Optimizer
 from workbench.optim.schedules import Constant as ConstantSchedule
@@ -252,7 +253,7 @@ class Recipe(Settings):
 
 
 # Settings that hold a path, wherever they stand; the dotted name of a class leads to no file.
-_PATHS = frozenset({"path", "config", "vae", "start_from"})
+_PATHS = frozenset({"path", "config", "vae", "start_from", "fill"})
 
 
 def _anchored(tree: S, folder: Path) -> S:
@@ -264,7 +265,7 @@ def _anchored(tree: S, folder: Path) -> S:
             changes[name] = _anchored(value, folder)
         elif isinstance(value, tuple) and value and isinstance(value[0], Settings):
             changes[name] = tuple(_anchored(one, folder) for one in value)
-        elif name in _PATHS and isinstance(value, str) and value != "critters":
+        elif name in _PATHS and isinstance(value, str) and value not in BUILT_IN:
             here = folder / Path(value).expanduser()
             changes[name] = str(here.absolute()) if here.exists() else value
     different = {name: new for name, new in changes.items() if new != getattr(tree, name)}

@@ -12,7 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from workbench import store
 from workbench.models.base import BaseSettings
-from workbench.models.folder import save_module, whole_folder
+from workbench.models.folder import save_module
 from workbench.models.loading import load
 from workbench.models.structures import structure
 
@@ -138,13 +138,13 @@ def test_a_part_is_one_file_in_its_own_type(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="full"), whole_folder(tmp_path / "x") as staged:
+    with pytest.raises(OSError, match="full"), store.whole_folder(tmp_path / "x") as staged:
         (staged / "part").mkdir()
         raise OSError("disk full")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("mine")
-    with pytest.raises(OSError), whole_folder(tmp_path / "taken") as staged:
+    with pytest.raises(OSError), store.whole_folder(tmp_path / "taken") as staged:
         (staged / "part").mkdir()
     assert [p.name for p in (tmp_path / "taken").iterdir()] == ["mine.txt"]
 

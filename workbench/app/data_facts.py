@@ -48,7 +48,8 @@ def _numbers(dataset: "Dataset", seed: int) -> list[tuple[str, str]]:
         rows.append(("captions", f"{sum(bool(x.caption.strip()) for x in dataset.records):,}"))
     if masks := [mask for mask in dataset.masks if mask is not None]:
         share = sum(mask.coverage for mask in masks) / len(masks)
-        rows.append(("masks", text("data_masked", count=f"{len(masks):,}", share=f"{share:.0%}")))
+        said = "data_masked" if dataset.settings.inpainting is None else "data_filled"
+        rows.append(("masks", text(said, count=f"{len(masks):,}", share=f"{share:.0%}")))
     rows.append(("aside", f"{len(dataset.set_aside):,}"))
     return rows
 

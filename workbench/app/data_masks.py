@@ -46,7 +46,7 @@ def build(desk: Desk, on_show: Shelf) -> None:
                 save = gr.Button(label("data_masks_save"), variant="primary", elem_id="mask-save")
                 remove = gr.Button(label("data_masks_remove"), elem_id="mask-remove")
         said = gr.Markdown(elem_id="mask-said")
-        form(desk, lambda entry: entry.path.startswith("data.masks."))
+        form(desk, lambda entry: entry.path.startswith(("data.masks.", "data.inpainting.")))
     shown: list[Any] = [editor, easel, said, painted]
     take.click(saying(_take), [desk.recipe, on_show.chosen], shown, api_visibility="private")
     outputs = [said, desk.edits]
@@ -82,9 +82,12 @@ def _take(recipe: Recipe, index: int) -> tuple[Any, Any, str, str]:
 
 def _coverage(dataset: "Dataset", index: int) -> str:
     name, mask = dataset.records[index].name, dataset.masks[index]
+    fills = dataset.settings.inpainting is not None
+    lead = text("data_masks_fill_lead") + "\n\n" if fills else ""
     if mask is None:
-        return text("data_masks_whole", name=name)
-    return text("data_masks_covers", name=name, share=f"{mask.coverage:.0%}")
+        return lead + text("data_masks_random" if fills else "data_masks_whole", name=name)
+    said = "data_masks_fills" if fills else "data_masks_covers"
+    return lead + text(said, name=name, share=f"{mask.coverage:.0%}")
 
 
 def _find(recipe: Recipe, label: str) -> "tuple[Dataset, int]":

@@ -16,7 +16,7 @@ from workbench.app import following
 from workbench.app.desk import AT_ONCE, HIDDEN, MISTAKES, QUIETLY, Desk, saying
 from workbench.app.form import form, mistake
 from workbench.app.words import label, text
-from workbench.models.source import is_critters, is_remote
+from workbench.models.source import BUILT_IN, is_critters, is_remote
 from workbench.recipe import Recipe
 from workbench.settings import SettingsError
 
@@ -83,7 +83,7 @@ def _list(desk: Desk) -> Any:
     def show(recipe: Recipe) -> tuple[str, Any]:
         from workbench.workspace.hub import have
 
-        among = [(text("data_model_critters"), "critters")]
+        among = [(text(f"data_model_{name.replace('-', '_')}"), name) for name in BUILT_IN]
         among += [
             (f"{model.name} ({_size(model.num_bytes)})", str(model.path))
             for model in have(desk.workspace)

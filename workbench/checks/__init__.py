@@ -14,6 +14,7 @@ from workbench.checks import (
     diffusion,
     found,
     images,
+    inpainting,
     length,
     losses,
     machine,
@@ -28,7 +29,7 @@ from workbench.checks.table import markdown
 
 TOPICS = (
     *(bases, optimizers, adapters, readers, length, found),
-    *(images, captions, caption_syntax, subsets),
+    *(images, captions, caption_syntax, subsets, inpainting),
     *(diffusion, losses, machine, sampling),
 )
 

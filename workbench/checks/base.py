@@ -33,6 +33,7 @@ class Base:
         latent_px: pixels to a latent's side.
         side_multiple_px: both sides of a picture must be multiples of it.
         refused: why it cannot be trained as it is; "" where it can, or lies on the Hub.
+        inpaints: it fills in masks, beside following a prompt.
         few_steps: the word by which it is known to draw in few steps, such as "turbo"; "" if none.
     """
 
@@ -46,6 +47,7 @@ class Base:
     refused: str = ""
     said_prediction: str | None = None
     few_steps: str = ""
+    inpaints: bool = False
 
 
 def look(settings: BaseSettings) -> Base:
@@ -81,6 +83,7 @@ def look(settings: BaseSettings) -> Base:
         said.side_multiple_px,
         said_prediction=said.said_prediction,
         few_steps=_few_steps(settings.path, *_titles(source)),
+        inpaints=source.inpaints,
     )
 
 

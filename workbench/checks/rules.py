@@ -87,10 +87,21 @@ class Facts:
 
     @cached_property
     def coverages(self) -> Sequence[float]:
-        """Share that each mask leaves, of the pictures that have one."""
+        """Share of each mask file that is white, of the pictures that have one."""
         if self.dataset is None or self.dataset.is_drawn:
             return ()
         return [mask.coverage for mask in self.dataset.masks if mask is not None]
+
+    @property
+    def learnt(self) -> Sequence[float]:
+        """Those of `coverages` that weigh the loss."""
+        fills = self.dataset is not None and self.dataset.settings.inpainting is not None
+        return () if fills or self.base.inpaints else self.coverages
+
+    @property
+    def filled(self) -> Sequence[float]:
+        """Those of `coverages` that a base for inpainting fills in."""
+        return self.coverages if self.base.inpaints else ()
 
     @cached_property
     def showings_by_bucket(self) -> Counter[tuple[int, int]]:

@@ -20,7 +20,7 @@ _PRIOR_NAME = re.compile(r"(?<![^\W_])(regs?|regulari[sz]ation|priors?)(?![^\W_]
 )
 def mask_small(recipe: Recipe, facts: Facts) -> Found:
     """Normalised masks that leave less than a twentieth."""
-    masks, found = recipe.data.masks, facts.coverages
+    masks, found = recipe.data.masks, facts.learnt
     if not found or not masks.normalise or masks.unmasked_weight > 0:
         return None
     mean = sum(found) / len(found)
@@ -36,7 +36,7 @@ def mask_small(recipe: Recipe, facts: Facts) -> Found:
 )
 def mask_all_white(recipe: Recipe, facts: Facts) -> Found:
     """Masks that hide nothing."""
-    found = facts.coverages
+    found = facts.learnt
     return applies(found and min(found) > 0.99)
 
 
@@ -50,7 +50,7 @@ def mask_all_white(recipe: Recipe, facts: Facts) -> Found:
 )
 def mask_few(recipe: Recipe, facts: Facts) -> Found:
     """Masks for some pictures, and for fewer than half."""
-    count, pictures = len(facts.coverages), len(facts.captions)
+    count, pictures = len(facts.learnt), len(facts.captions)
     return applies(0 < count < pictures / 2, count=count, pictures=pictures)
 
 
@@ -64,7 +64,7 @@ def mask_few(recipe: Recipe, facts: Facts) -> Found:
 )
 def mask_with_crop(recipe: Recipe, facts: Facts) -> Found:
     """Masks with random crops."""
-    return applies(facts.coverages and recipe.data.augment.crop == "random")
+    return applies(facts.learnt and recipe.data.augment.crop == "random")
 
 
 @rule(

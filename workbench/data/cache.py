@@ -24,7 +24,15 @@ from workbench.store import FileRefused
 if TYPE_CHECKING:
     from workbench.data.dataset import Dataset
 
-__all__ = ["CacheSettings", "LatentCache", "LatentNotFinite", "TextCache"]
+__all__ = [
+    "CacheSettings",
+    "LatentCache",
+    "LatentNotFinite",
+    "Shards",
+    "TextCache",
+    "entry_key",
+    "finite",
+]
 
 VERSION = "1"  # part of every key: raise it when pixels or storage change
 ITEMS_PER_SHARD = 512  # what an interrupted build can lose
@@ -51,8 +59,12 @@ class CacheSettings(Settings):
     )
 
 
-class _Shards:
-    """Named entries of a few tensors each, stacked by shape into safetensors files."""
+class Shards:
+    """Named entries of a few tensors each, stacked by shape into safetensors files.
+
+    Args:
+        folder: where they lie.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -77,7 +89,12 @@ class _Shards:
                 self.places[entry] = (path, group, row)
 
     def add(self, entry: str, tensors: Mapping[str, Tensor]) -> None:
-        """Take one entry; it is on the disk after the next `flush`."""
+        """Take one entry; it is on the disk after the next `flush`.
+
+        Args:
+            entry: its key.
+            tensors: on the CPU.
+        """
         group = "/".join(f"{name}:{tuple(tensor.shape)}" for name, tensor in tensors.items())
         self._waiting[group].append((entry, dict(tensors)))
         self._num_waiting += 1
@@ -103,7 +120,13 @@ class _Shards:
         self._take(path)
 
     def read(self, entry: str) -> dict[str, Tensor]:
-        """The tensors of one entry; the shard stays mapped, the system keeps what fits."""
+        """The tensors of one entry; the shard stays mapped, the system keeps what fits.
+
+        Args:
+            entry: one of `places`.
+        Returns:
+            Name to tensor.
+        """
         path, group, row = self.places[entry]
         if path not in self._open:
             self._open[path] = store.load_tensors(path)
@@ -111,12 +134,30 @@ class _Shards:
         return {name: self._open[path][f"{group}/{name}"][row] for name in names}
 
 
-def _entry(*parts: object) -> str:
+def entry_key(*parts: object) -> str:
+    """Key of an entry.
+
+    Args:
+        parts: all that its tensors were computed from.
+    Returns:
+        32 hex digits.
+    """
     return hashlib.sha256(json.dumps([VERSION, *parts]).encode()).hexdigest()[:32]
 
 
-def _finite(tensor: Tensor, dtype: torch.dtype, *, label: str, encoder: str) -> Tensor:
-    """One entry to store, refused by name unless finite: a zero in its place would train."""
+def finite(tensor: Tensor, dtype: torch.dtype, *, label: str, encoder: str) -> Tensor:
+    """One tensor to store, refused by name unless finite: a zero in its place would train.
+
+    Args:
+        tensor: on any device.
+        dtype: to store it in.
+        label: whose it is.
+        encoder: what made it.
+    Returns:
+        The tensor on the CPU.
+    Raises:
+        FileRefused: it is NaN or infinite, or becomes so in `dtype`.
+    """
     stored = tensor.detach().to("cpu", dtype)
     if not torch.isfinite(stored).all():
         finite = bool(torch.isfinite(tensor).all())
@@ -139,7 +180,7 @@ class LatentCache:
         assert not dataset.is_drawn, "pictures of a drawn world are new in every epoch"
         self.dataset, self.key = dataset, key
         self.flips = (False, True) if dataset.settings.augment.flip else (False,)
-        self._shards = _Shards(folder)
+        self._shards = Shards(folder)
         self._hashes: dict[int, str] = {}
 
     @property
@@ -220,7 +261,7 @@ class LatentCache:
         if index not in self._hashes:
             self._hashes[index] = self.dataset.content_hash(self.dataset.records[index])
         placement = self.dataset.placements[index]
-        return _entry(
+        return entry_key(
             "latent",
             self._hashes[index],
             placement.resized,
@@ -267,7 +308,7 @@ class LatentCache:
             for row, index in enumerate(batch):
                 label = self._label(index)
                 halves = {
-                    name: _finite(part[row], torch.float16, label=label, encoder="its latent")
+                    name: finite(part[row], torch.float16, label=label, encoder="its latent")
                     for name, part in moments.items()
                 }
                 self._shards.add(self._key(index, flipped), halves)
@@ -287,7 +328,7 @@ class TextCache:
             key: identity of the text encoders: weights, dtype, skipped layers.
         """
         self.key = key
-        self._shards = _Shards(folder)
+        self._shards = Shards(folder)
 
     @property
     def notes(self) -> list[str]:
@@ -324,7 +365,7 @@ class TextCache:
                 for one, text in zip(encoded, batch, strict=True):
                     label = f"caption {text!r}"
                     rows = {
-                        name: _finite(tensor, tensor.dtype, label=label, encoder="its embedding")
+                        name: finite(tensor, tensor.dtype, label=label, encoder="its embedding")
                         for name, tensor in one.items()
                     }
                     self._shards.add(self._key(text), rows)
@@ -349,4 +390,4 @@ class TextCache:
         return self._key(caption) in self._shards.places
 
     def _key(self, caption: str) -> str:
-        return _entry("text, as encoded", caption, self.key)
+        return entry_key("text, as encoded", caption, self.key)

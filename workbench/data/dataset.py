@@ -117,12 +117,13 @@ class Dataset:
             flipped: mirrored, after the crop.
             placement: of a showing; its own when left out.
         Returns:
-            Shares in [0, 1], (height / 8, width / 8) of its bucket; None where all of it is.
+            Shares in [0, 1], (height / 8, width / 8) of its bucket; None where all of it is, as of
+            every picture where masks say what is filled in.
         Raises:
             FileRefused: the mask is gone or damaged since it was indexed.
         """
         mask = self.masks[index]
-        if mask is None:
+        if mask is None or self.settings.inpainting is not None:
             return None
         shares = mask.shares(placement or self.placements[index])
         return shares.flip(-1) if flipped else shares
@@ -365,7 +366,9 @@ def index(settings: DataSettings) -> Dataset:
     if not settings.subsets:
         raise SettingsError("data.subsets must name at least one folder, .zip or critters:world")
     readings = [
-        read_subset(subset, position, settings.buckets, masks=settings.masks)
+        read_subset(
+            subset, position, settings.buckets, masks=settings.masks, filling=settings.inpainting
+        )
         for position, subset in enumerate(settings.subsets)
     ]
     set_aside = tuple(item for reading in readings for item in reading.set_aside)

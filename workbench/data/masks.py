@@ -1,8 +1,11 @@
-"""Which part of a picture is to be learnt: a mask file that goes with it, or its transparency.
+"""The mask that goes with a picture: a file, or its transparency.
 
-White is learnt, black is not, grey in part. Masks are decoded when pictures are indexed, so that
-one of the wrong shape, all black or all white is said before anything is trained; they are kept
-as the shares of 8 x 8 px that latents are made of, some kilobytes each.
+It says which part is to be learnt: white is, black is not, grey in part. Beside `data.inpainting`
+the same files say which part a base for inpainting fills in: white.
+
+Masks are decoded when pictures are indexed, so that one of the wrong shape, all black or all white
+is said before anything is trained; they are kept as the shares of 8 x 8 px that latents are made
+of, some kilobytes each.
 """
 
 import math
@@ -18,6 +21,7 @@ from torch import Tensor
 
 from workbench import store
 from workbench.data.buckets import Placement
+from workbench.data.inpainting import InpaintingSettings
 from workbench.data.mask_names import find_masks
 from workbench.data.sources import Files, shown
 from workbench.data.subsets import SetAside
@@ -27,6 +31,7 @@ from workbench.store import FileRefused
 __all__ = ["Mask", "MaskReader", "MaskSettings", "cells"]
 
 CELL_PX = 8
+HALF = 128  # of 255: from here up a pixel is filled in
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
 COLOURED = 0.1  # spread of the shares of red, green and blue: 0 in greys and in one colour
 MOST_STRETCHED = 1.05  # ratio of the aspect ratios of a mask and its picture
@@ -61,7 +66,7 @@ class Mask:
 
     @property
     def coverage(self) -> float:
-        """Share of the cut picture that is learnt, 0 to 1."""
+        """Share of the cut picture that is white, 0 to 1."""
         return float(self.cells.float().mean()) / 255
 
     def shares(self, placement: Placement) -> Tensor:
@@ -76,6 +81,21 @@ class Mask:
         """
         own = placement == self.placement
         return (self.cells if own else cells(self.open(), placement)).float() / 255
+
+    def pixels(self, placement: Placement) -> Tensor:
+        """Which pixels are to be filled in where the picture is cut in some way.
+
+        Args:
+            placement: of a showing.
+        Returns:
+            (1, height, width) of the bucket: 1 where the mask is at least half white, else 0.
+        Raises:
+            FileRefused: the file is gone or damaged since it was indexed.
+        """
+        mask = self.open()
+        box = placement.source_box(mask.size)
+        cut = mask.resize(placement.bucket, Image.Resampling.BILINEAR, box=box)
+        return torch.from_numpy(np.array(cut) >= HALF)[None].float()
 
 
 def _opened(files: Files, name: str, *, alpha: bool) -> tuple[Image.Image | None, bool]:
@@ -126,16 +146,49 @@ def cells(mask: Image.Image, placement: Placement) -> Tensor:
     return torch.from_numpy(np.array(mask.resize(size, Image.Resampling.BOX, box=box)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """How a use of masks is told."""
+
+    white: str  # what becomes of it
+    black: str  # why a mask must not be all black
+    others: str  # what becomes of pictures without a mask
+    all_white: str
+
+
+_LOSS = _Words(
+    "learnt",
+    "nothing of the picture would be learnt; paint white what is to be learnt",
+    "are learnt whole",
+    "masks that are all white leave nothing out",
+)
+_FILL = _Words(
+    "to be filled in",
+    "there would be nothing to fill in; paint white what is to be filled in",
+    "get random masks",
+    "masks that are all white keep nothing of their pictures",
+)
+
+
 class MaskReader:
     """Finds and checks the masks of one subset.
 
     Args:
         settings: where masks come from.
         files: of the subset.
+        filling: masks say what a base for inpainting fills in, in place of what is learnt.
     """
 
-    def __init__(self, settings: MaskSettings, files: Files) -> None:
-        self.settings, self.files = settings, files
+    def __init__(
+        self, settings: MaskSettings, files: Files, *, filling: InpaintingSettings | None = None
+    ) -> None:
+        self.files, self.filling = files, filling
+        self.source: str = settings.source
+        self.set_by = f"data.masks.source is {settings.source}"
+        self.words = _LOSS
+        if filling is not None:
+            self.source = "none" if filling.source == "random" else "files"
+            self.set_by, self.words = f"data.inpainting.source is {filling.source}", _FILL
         self.found, self.lonely = find_masks(files.names)
         self._mask_files = {*self.found.values(), *self.lonely}
         self._coverages: list[float] = []
@@ -171,16 +224,22 @@ class MaskReader:
             size: of the picture, upright, px.
             placement: how it is cut.
         Returns:
-            The mask; None where the whole picture is learnt.
+            The mask; None where the whole picture is learnt, or a random mask is drawn for it.
         Raises:
-            FileRefused: damaged, of another shape than the picture, or black where it is cut.
+            FileRefused: damaged, of another shape than the picture, or black where it is cut; or
+                there is none, and each picture must have one.
         """
-        alpha = self.settings.source == "alpha"
-        source = {"alpha": name, "files": self.found.get(name), "none": None}[self.settings.source]
+        alpha = self.source == "alpha"
+        source = {"alpha": name, "files": self.found.get(name), "none": None}[self.source]
         image, coloured = None, False
         if source is not None:
             image, coloured = _opened(self.files, source, alpha=alpha)
         if source is None or image is None:
+            if self.filling is not None and self.filling.source == "files":
+                raise FileRefused(
+                    "it has no mask, and data.inpainting.source is files; save one as "
+                    "NAME-mask.png, or set data.inpainting.source=both"
+                )
             self._num_whole += 1
             return None
         if coloured:
@@ -199,8 +258,7 @@ class MaskReader:
         mask = Mask(source, opened, placement, cells(image, placement))
         if not mask.cells.any():
             raise FileRefused(
-                f"{called} is black all over the part that is shown, so nothing of the picture "
-                "would be learnt; paint white what is to be learnt"
+                f"{called} is black all over the part that is shown, so {self.words.black}"
             )
         self._coverages.append(mask.coverage)
         if bool((mask.cells == 255).all()):
@@ -215,22 +273,19 @@ class MaskReader:
     def notes(self) -> list[str]:
         """What the user should know about the masks, the coverage above all."""
         left = []
-        if self._mask_files and self.settings.source != "files":
-            count, source = len(self._mask_files), self.settings.source
-            left = [f"mask files ({count}) were left alone, since data.masks.source is {source}"]
+        if self._mask_files and self.source != "files":
+            left = [f"mask files ({len(self._mask_files)}) were left alone, since {self.set_by}"]
         if not self._coverages:
             return left
         some, whole = self._coverages, self._num_whole
-        rest = f"; those without one ({whole}) are learnt whole" if whole else ""
+        rest = f"; those without one ({whole}) {self.words.others}" if whole else ""
         notes = [
             f"masks: {len(some)} of {len(some) + whole} pictures have one, and "
-            f"{sum(some) / len(some):.0%} of their area is learnt "
+            f"{sum(some) / len(some):.0%} of their area is {self.words.white} "
             f"({min(some):.0%} to {max(some):.0%}){rest}"
         ]
         if self._white:
             named = ", ".join(map(shown, self._white[:NUM_NAMED]))
             more = ", ..." if len(self._white) > NUM_NAMED else ""
-            notes.append(
-                f"masks that are all white leave nothing out ({len(self._white)}): {named}{more}"
-            )
+            notes.append(f"{self.words.all_white} ({len(self._white)}): {named}{more}")
         return [*left, *notes]

@@ -1,4 +1,4 @@
-"""Masks that are painted: written beside their picture, where `data.masks.source = files` reads."""
+"""Masks that are painted: written beside their picture, where mask files are looked for."""
 
 import io
 import time
@@ -46,8 +46,8 @@ def write_mask(dataset: Dataset, index: int, mask: Image.Image) -> Path:
     before, record = _existing(dataset, index), dataset.records[index]
     if mask.convert("L").getbbox() is None:
         raise FileRefused(
-            f"{dataset.label(record)}: nothing is painted, so nothing of the picture would be "
-            "learnt; paint what is to be learnt, or remove the mask to learn all of it"
+            f"{dataset.label(record)}: nothing is painted, so the mask would be black all over; "
+            "paint what is meant, or remove the mask"
         )
     assert record.path is not None
     # PNG always: lossy formats would leave grey at the edges.
@@ -91,10 +91,16 @@ def _existing(dataset: Dataset, index: int) -> Path | None:
             f"{dataset.label(record)}: pictures in a zip or a drawn world have no place for a "
             "mask; unpack the zip, or copy the pictures, and name that folder"
         )
-    if dataset.settings.masks.source != "files":
+    filling, masks = dataset.settings.inpainting, dataset.settings.masks
+    if filling is not None and filling.source == "random":
         raise FileRefused(
-            f"data.masks.source is {dataset.settings.masks.source}, so that a painted mask would "
-            'not be read; set it to "files"'
+            "data.inpainting.source is random, so that a painted mask would not be read; set it to "
+            '"both"'
+        )
+    if filling is None and masks.source != "files":
+        raise FileRefused(
+            f"data.masks.source is {masks.source}, so that a painted mask would not be read; set "
+            'it to "files"'
         )
     mask = dataset.masks[index]
     if mask is None:

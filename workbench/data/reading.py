@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import IO
 
 from workbench import store
-from workbench.critters.concepts import CONCEPTS, PRIOR, write_concept
+from workbench.critters.concepts import CONCEPTS, MASKED, PRIOR, write_concept, write_masked
 from workbench.critters.draw import WORLD_SIZES
 from workbench.data import sources
 from workbench.data.augment import Box
 from workbench.data.buckets import BucketSettings, Placement, place, why_excluded
 from workbench.data.captioning import CaptionReader, named
 from workbench.data.duplicates import Duplicates
+from workbench.data.inpainting import InpaintingSettings
 from workbench.data.kohya import KohyaFolders
 from workbench.data.litter import is_copy_of, leftover_of
 from workbench.data.masks import GREY_MODES, Mask, MaskReader, MaskSettings
@@ -57,6 +58,7 @@ def read_subset(
     buckets: BucketSettings,
     *,
     masks: MaskSettings,
+    filling: InpaintingSettings | None = None,
 ) -> Reading:
     """Find a subset's pictures and captions from names and headers alone; masks are decoded.
 
@@ -65,6 +67,7 @@ def read_subset(
         position: of the subset in the recipe, for errors.
         buckets: sizes to place the pictures at.
         masks: where masks come from.
+        filling: masks say what a base for inpainting fills in.
     Returns:
         Its records; files that cannot be used are set aside.
     Raises:
@@ -82,7 +85,8 @@ def read_subset(
     files = sources.open_files(path, setting=f"{prefix}.path", recursive=subset.recursive)
     whole = path.resolve()
     root_name = whole.stem if whole.is_file() else whole.name
-    reader = _Reader(subset, position, buckets, files=files, masks=MaskReader(masks, files))
+    found = MaskReader(masks, files, filling=filling)
+    reader = _Reader(subset, position, buckets, files=files, masks=found)
     if subset.kohya_folders:
         reader.folders = KohyaFolders(reader.images, root_name, prefix=prefix)
     for name in files.names:
@@ -95,8 +99,8 @@ def _source(path: str, *, setting: str) -> Path:
     world, colon, name = path.partition(":")
     if (world, colon) != ("critters", ":"):
         return Path(path).expanduser()
-    if name not in (*CONCEPTS, PRIOR):
-        known = ", ".join(f"critters:{concept}" for concept in (*CONCEPTS, PRIOR))
+    if name not in (*CONCEPTS, PRIOR, MASKED):
+        known = ", ".join(f"critters:{concept}" for concept in (*CONCEPTS, PRIOR, MASKED))
         raise SettingsError(f"{setting} must be a folder, a .zip, {WORLD} or {known}; got {path!r}")
     folder = store.cache_home() / "concepts" / name
     _write_once(name, folder)
@@ -109,7 +113,7 @@ _written: dict[Path, list[Path]] = {}
 def _write_once(name: str, folder: Path) -> None:
     """Draw a concept unless this process did so: it takes nearly a second."""
     if folder not in _written or not all(path.is_file() for path in _written[folder]):
-        _written[folder] = write_concept(name, folder)
+        _written[folder] = write_masked(folder) if name == MASKED else write_concept(name, folder)
 
 
 def _read_world(subset: Subset, position: int, buckets: BucketSettings) -> Reading:

@@ -44,6 +44,7 @@ class Card:
         tokens: of the caption.
         max_tokens: beyond so many nothing is read; None without a limit.
         masked: share of the picture that is learnt; None where all of it is.
+        filled: share of it that a base for inpainting makes anew, hatched in `picture`.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Card:
     tokens: int
     max_tokens: int | None = None
     masked: float | None = None
+    filled: float | None = None
 
     @property
     def cut(self) -> bool:
@@ -132,7 +134,10 @@ def _cards(trainer: "Trainer", preview: Preview) -> Iterator[Card]:
     batch, epoch = preview.batch, preview.micro_batch.epoch
     process, level = trainer.family.process, preview.asked.level
     masks = [None] * len(batch.records) if batch.mask is None else _coverages(trainer, preview)
-    for item, pixels, caption, place, snr, weight, masked in zip(
+    covers: Sequence[Tensor | None] = [None] * len(batch.records)
+    if batch.beside is not None:
+        covers = list(batch.beside[:, :1].cpu())
+    for item, pixels, caption, place, snr, weight, masked, cover in zip(
         preview.micro_batch.items,
         pictures(trainer, preview),
         batch.captions,
@@ -140,12 +145,13 @@ def _cards(trainer: "Trainer", preview: Preview) -> Iterator[Card]:
         process.snr(level).tolist(),
         preview.weights.tolist(),
         masks,
+        covers,
         strict=True,
     ):
         look = trainer.batches.look(item, epoch)
         yield Card(
             name=trainer.dataset.record(item.record, epoch=epoch).name,
-            picture=_image(pixels),
+            picture=_image(pixels if cover is None else _hatched(pixels, cover)),
             caption=caption,
             crop=_crop(look),
             corner=look.placement.crop[:2],
@@ -158,6 +164,7 @@ def _cards(trainer: "Trainer", preview: Preview) -> Iterator[Card]:
             tokens=trainer.family.count_tokens(caption),
             max_tokens=trainer.family.max_tokens,
             masked=masked,
+            filled=None if cover is None else float(cover.mean()),
         )
 
 
@@ -169,6 +176,25 @@ def _coverages(trainer: "Trainer", preview: Preview) -> list[float | None]:
         mask = trainer.dataset.mask(item.record, flipped=item.flipped, placement=placement)
         found.append(None if mask is None else float(mask.mean()))
     return found
+
+
+def _hatched(pixels: "Tensor", cover: "Tensor") -> "Tensor":
+    """Show what a base for inpainting does not see of a picture: under stripes.
+
+    Args:
+        pixels: (3, H, W) in [0, 1].
+        cover: (1, h, w): 1 where the picture is made anew.
+    Returns:
+        (3, H, W).
+    """
+    from torch import arange
+    from torch.nn.functional import interpolate
+
+    height, width = pixels.shape[-2:]
+    hidden = interpolate(cover[None], size=(height, width))[0] >= 0.5
+    slanted = arange(height)[:, None] + arange(width)[None, :]
+    stripes = (slanted // max(2, min(height, width) // 32) % 2 == 0).float() * 0.5 + 0.25
+    return pixels.where(~hidden, 0.35 * pixels + 0.65 * stripes)
 
 
 def _image(pixels: "Tensor") -> Image.Image:

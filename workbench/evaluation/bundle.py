@@ -18,6 +18,7 @@ from workbench.evaluation.along import pictures_at
 from workbench.evaluation.card import Told, model_card
 from workbench.evaluation.loading import open_lora, recorded_recipe, wanted
 from workbench.models.solver import ZERO_SNR_RESCALE
+from workbench.models.source import BUILT_IN
 from workbench.recipe import Recipe
 from workbench.records import log
 from workbench.records.events import Proved
@@ -224,9 +225,9 @@ def _facts(recipe: Recipe, metadata: Mapping[str, str]) -> dict[str, str]:
 def _notes(recipe: Recipe, drawn: programs.Drawn | None) -> list[str]:
     """What other programs cannot be told, or do otherwise."""
     notes = []
-    if recipe.base.path == "critters":
+    if recipe.base.path in BUILT_IN:
         notes.append(
-            "The base `critters` ships with LoRA Workbench; other programs do not have it."
+            f"The base `{recipe.base.path}` ships with LoRA Workbench; other programs do not have it."
         )
     elif not recipe.base.path.endswith(".safetensors"):
         notes.append("The base is a folder: other programs want its single-file release.")

@@ -16,6 +16,7 @@ from PIL import Image
 from workbench import __version__, store
 from workbench.adapters.attached import AttachedNetwork
 from workbench.evaluation.loading import Trained
+from workbench.records.filling import fingerprint
 from workbench.records.pictures import encoded
 from workbench.records.sampling import Picture, draw
 from workbench.settings import as_dict
@@ -91,6 +92,8 @@ class _Kept:
 
     def __init__(self, trained: Trained):
         how = as_dict(trained.sampling)
+        if trained.sampling.fill is not None:
+            how["fill"] = fingerprint(trained.sampling.fill)
         base = {
             "version": __version__,
             "base": trained.family.identity["hashes"],

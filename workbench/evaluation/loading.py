@@ -291,8 +291,10 @@ def _trained(
     family: "Family", adapter: "AttachedAdapter", fixed: FixedInputs, *, path: Path, recipe: Recipe
 ) -> Trained:
     found = wanted(recipe)
-    words = found.trigger, found.class_word
-    return Trained(family, adapter, path, fixed, found.prompts, found.sampling, *words)
+    how, words = found.sampling, (found.trigger, found.class_word)
+    if how.fill is not None and not Path(how.fill).is_dir():  # a file without its run
+        how = settings.replace(how, fill=None)
+    return Trained(family, adapter, path, fixed, found.prompts, how, *words)
 
 
 def _fixed(family: "Family", asked: Wanted) -> FixedInputs:

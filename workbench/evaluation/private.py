@@ -293,9 +293,9 @@ def _source(path: str) -> str:
 
 
 def _base(path: str) -> str:
-    from workbench.models.source import is_remote
+    from workbench.models.source import BUILT_IN, is_remote
 
-    return path if is_remote(path) or path == "critters" else Path(path).name
+    return path if is_remote(path) or path in BUILT_IN else Path(path).name
 
 
 def public_recipe(recipe: "Recipe", private: Private) -> "Recipe":

@@ -43,8 +43,8 @@ class BaseSettings(Settings):
         "critters",
         min_length=1,
         basic=True,
-        help="`critters` (ships with the package), a diffusers folder, a .safetensors file, "
-        "or the name of a Hugging Face repository",
+        help="`critters` or `critters-inpainting` (ship with the package), a diffusers folder, a "
+        ".safetensors file, or the name of a Hugging Face repository",
     )
     family: str = setting(
         "auto",

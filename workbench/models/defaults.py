@@ -90,6 +90,9 @@ CRITTERS: tuple[Advice, ...] = (
     Advice("sampling.batch_size", 8, "eight small pictures fit any memory"),
     Advice("data.captions.variants", None, "its text encoder stays, so captions may vary"),
 )
+CRITTERS_MASKS = (
+    Advice("sampling.fill", "critters:masked", "critters in their places, to be made anew there"),
+)
 _SCALED = Advice(
     "training.trainable_dtype",
     "float32",

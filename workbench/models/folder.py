@@ -1,9 +1,6 @@
 """A whole model as a folder in the Hub's diffusers layout, for readers older than our libraries."""
 
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,33 +16,9 @@ __all__ = [
     "save_clip_tokenizer",
     "save_module",
     "save_pipeline",
-    "whole_folder",
 ]
 
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
-
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder that is there whole, or not at all.
-
-    Args:
-        folder: absent, or empty.
-    Yields:
-        Where to write.
-    Raises:
-        OSError: the disk is full, or the folder holds something; nothing is left.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staged = folder.with_name(f".{folder.name[:200]}.{os.getpid()}.tmp")
-    try:
-        staged.mkdir()
-        yield staged
-        if folder.is_dir():
-            folder.rmdir()
-        staged.replace(folder)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
 def save_pipeline(pipeline: "DiffusionPipeline", folder: Path) -> None:
@@ -55,7 +28,7 @@ def save_pipeline(pipeline: "DiffusionPipeline", folder: Path) -> None:
         pipeline: all its parts are in memory.
         folder: absent, or empty.
     """
-    with whole_folder(folder) as staged:
+    with store.whole_folder(folder) as staged:
         for name, part in pipeline.components.items():
             if isinstance(part, nn.Module):
                 save_module(part, staged, name)
@@ -94,7 +67,7 @@ def save_beside_copies(module: nn.Module, folder: Path, part: str, *, source: Pa
         part: name of its subfolder.
         source: the base's folder.
     """
-    with whole_folder(folder) as staged:
+    with store.whole_folder(folder) as staged:
         save_module(module, staged, part)
         for other in sorted(source.iterdir()):
             if other.is_dir() and not other.name.startswith(".") and other.name != part:

@@ -14,7 +14,7 @@ def licence_of(base: str) -> str:
     """Look up a base's licence; nothing is fetched.
 
     Args:
-        base: `base.path`: a folder, a .safetensors file, "critters" or a Hugging Face id.
+        base: `base.path`: a folder, a .safetensors file, a Hugging Face id or a base that ships.
     Returns:
         Its licence in its own words: of the card (README.md), the header of a single file
         (modelspec.license), or a LICENSE file's first line; "" where its files say nothing.

@@ -10,7 +10,7 @@ import torch
 from workbench.models import registry
 from workbench.models.base import BaseSettings
 from workbench.models.clip import MOST_TOKENS, WINDOW
-from workbench.models.defaults import CRITTERS, USUAL, Machine, advice, completed
+from workbench.models.defaults import CRITTERS, CRITTERS_MASKS, USUAL, Machine, advice, completed
 from workbench.models.family import CaptionTokens, Family
 from workbench.models.source import Described, Peek, Source, is_critters, is_remote, peek
 from workbench.models.strangers import refusal
@@ -142,13 +142,20 @@ def defaults(settings: BaseSettings, machine: Machine) -> tuple[Advice, ...]:
         return _completed(family, family.TITLE, known.native_px, machine)
     source = locate(settings)
     if is_critters(settings.path):
-        return CRITTERS
+        return completed(CRITTERS, _masks(source), CRITTERS_MASKS if source.inpaints else ())
     family = module(source.family)
     native_px = family.describe(source, settings).native_px
+    return completed(_completed(family, source.title, native_px, machine), _masks(source))
+
+
+def _masks(source: Source) -> tuple[Advice, ...]:
+    """Whether a base fills in masks."""
+    if source.inpaints:
+        why = "it fills in masks: files beside the pictures, or random ones"
+        return (Advice("data.inpainting", {}, why),)
     why = f"{source.title} takes a prompt alone"
-    alone = Advice("data.inpainting", None, why, accepted=(None,))
-    asked = () if source.inpaints else (alone,)
-    return completed(_completed(family, source.title, native_px, machine), asked)
+    names = ("data.inpainting", "sampling.fill")
+    return tuple(Advice(name, None, why, accepted=(None,)) for name in names)
 
 
 def _completed(

@@ -31,7 +31,7 @@ from workbench.process import DiscreteVP
 from workbench.settings.advice import Advice
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
+    from diffusers import StableDiffusionInpaintPipeline, StableDiffusionPipeline
 
 __all__ = [
     "NAMES",
@@ -223,7 +223,7 @@ class StableDiffusion:
         """See `Family`."""
         save_pipeline(self.pipeline(), folder)
 
-    def pipeline(self) -> "StableDiffusionPipeline":
+    def pipeline(self) -> "StableDiffusionPipeline | StableDiffusionInpaintPipeline":
         """Make a diffusers pipeline around these very modules, with a scheduler of its own.
 
         Never call its `.to`: that would cast the weights being trained.
@@ -231,9 +231,10 @@ class StableDiffusion:
         Returns:
             A pipeline that shows no progress bar.
         """
-        from diffusers import StableDiffusionPipeline
+        from diffusers import StableDiffusionInpaintPipeline, StableDiffusionPipeline
 
-        pipeline = StableDiffusionPipeline(
+        kind = StableDiffusionInpaintPipeline if self.inpaints else StableDiffusionPipeline
+        pipeline = kind(
             **unets.components(self.loaded),
             text_encoder=self.text_encoders[0],  # pyright: ignore[reportArgumentType]
             tokenizer=self.tokenizers[0],

@@ -32,7 +32,7 @@ from workbench.process import DiscreteVP
 from workbench.settings.advice import Advice
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionXLPipeline
+    from diffusers import StableDiffusionXLInpaintPipeline, StableDiffusionXLPipeline
 
 __all__ = [
     "NAMES",
@@ -223,7 +223,7 @@ class StableDiffusionXL:
         """See `Family`."""
         save_pipeline(self.pipeline(), folder)
 
-    def pipeline(self) -> "StableDiffusionXLPipeline":
+    def pipeline(self) -> "StableDiffusionXLPipeline | StableDiffusionXLInpaintPipeline":
         """Make a diffusers pipeline around these very modules, with a scheduler of its own.
 
         Never call its `.to`: that would cast the weights being trained.
@@ -231,9 +231,10 @@ class StableDiffusionXL:
         Returns:
             A pipeline that shows no progress bar.
         """
-        from diffusers import StableDiffusionXLPipeline
+        from diffusers import StableDiffusionXLInpaintPipeline, StableDiffusionXLPipeline
 
-        pipeline = StableDiffusionXLPipeline(
+        kind = StableDiffusionXLInpaintPipeline if self.inpaints else StableDiffusionXLPipeline
+        pipeline = kind(
             **unets.components(self.loaded),
             text_encoder=self.text_encoders[0],  # pyright: ignore[reportArgumentType]
             text_encoder_2=self.text_encoders[1],  # pyright: ignore[reportArgumentType]

@@ -3,19 +3,21 @@
 import difflib
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from workbench import store
+from workbench.critters import inpainting
 from workbench.models.base import BaseSettings
 from workbench.models.wrong_folders import broken_links, incomplete_shards, other_format
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
 __all__ = [
+    "BUILT_IN",
     "CONFIGS",
     "CRITTERS",
     "REPOSITORY",
@@ -32,6 +34,11 @@ __all__ = [
 
 CONFIGS = Path(__file__).parent / "configs"
 CRITTERS = Path(__file__).parents[1] / "critters" / "base"
+# Bases that ship, by the names that `base.path` takes; each gives its folder.
+BUILT_IN: Mapping[str, Callable[[], Path]] = {
+    "critters": lambda: CRITTERS,
+    inpainting.NAME: inpainting.folder,
+}
 _VAE = "vae/diffusion_pytorch_model.safetensors"
 _LARGEST = 16_000_000  # bytes; the critters' autoencoder takes 9 MB in float32
 _ENDINGS = frozenset({".safetensors", *store.PICKLE_EXTENSIONS})  # which `store` answers for
@@ -170,7 +177,7 @@ def is_remote(path: str) -> bool:
     Returns:
         True for "owner/model".
     """
-    here = path == "critters" or Path(path).expanduser().exists()
+    here = path in BUILT_IN or Path(path).expanduser().exists()
     is_file = Path(path).suffix in (".safetensors", *store.PICKLE_EXTENSIONS)
     return not here and not is_file and REPOSITORY.fullmatch(path) is not None
 
@@ -184,9 +191,9 @@ def is_critters(path: str) -> bool:
     Args:
         path: `base.path`.
     Returns:
-        True for "critters", and for a folder with its autoencoder.
+        True for the names of `BUILT_IN`, and for a folder with its autoencoder.
     """
-    if path == "critters":
+    if path in BUILT_IN:
         return True
     folder = Path(path).expanduser()
     try:
@@ -294,7 +301,7 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _resolve(name: str) -> Path:
-    path = CRITTERS if name == "critters" else Path(name).expanduser()
+    path = BUILT_IN[name]() if name in BUILT_IN else Path(name).expanduser()
     if why := store.why_away(path):
         raise SettingsError(f"base.path {name!r} {why}, or give another base")
     if path.is_dir():
@@ -307,7 +314,8 @@ def _resolve(name: str) -> Path:
         return fetch(name)
     raise SettingsError(
         f"base.path {name!r} does not exist{_meant(name)}; give a diffusers folder, a .safetensors "
-        'file, "critters" or the name of a Hugging Face repository such as "owner/model"'
+        f"file, {', '.join(map(repr, BUILT_IN))} or the name of a Hugging Face repository such as "
+        '"owner/model"'
     )
 
 

@@ -1,6 +1,7 @@
 """What the families around a `UNet2DConditionModel` share once it is loaded: targets, sampling."""
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,10 +14,15 @@ from workbench.models.family import Condition, Family, Identity, SampleOptions, 
 from workbench.models.original_layout import SingleFile
 from workbench.models.parts import Parts
 from workbench.models.solver import guidance_rescale, make_scheduler
+from workbench.settings import SettingsError
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+    from diffusers import DiffusionPipeline
 
+NO_RESCALE = (
+    "sampling.guidance_rescale must be 0 for an inpainting base of Stable Diffusion 1 or 2, whose "
+    "pipeline has no such step"
+)
 UNET_TARGETS: TargetGroups = {
     "attention": ("to_q", "to_k", "to_v", "to_out.0"),
     "feedforward": ("ff.net.0.proj", "ff.net.2"),
@@ -188,32 +194,25 @@ def with_beside(noisy: Tensor, condition: Condition) -> Tensor:
     return torch.cat([noisy, condition.beside.to(noisy)], dim=1)
 
 
-class _Filling(nn.Module):
-    """A U-Net of nine channels that lays mask and masked picture beside its input by itself.
+def _filling(condition: Condition, options: SampleOptions, vae_px: int) -> dict[str, Any]:
+    """What diffusers' inpainting pipelines are told beside the prompt.
 
-    diffusers' inpainting pipelines rescale no guidance, so the plain ones draw.
+    They encode the masked picture by drawing from its distribution; here it was encoded, by its
+    mean. The picture itself is asked for and not looked at, where all of it starts as noise.
     """
-
-    def __init__(self, unet: nn.Module, beside: Tensor):
-        super().__init__()
-        self.unet, self.channels_beside = unet, beside
-
-    def __getattr__(self, name: str) -> Any:
-        """What pipelines ask of a U-Net beside calling it: its config, type, embeddings."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("unet"), name)
-
-    def forward(self, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Call the U-Net with its other channels; guidance doubles the batch."""
-        copies = len(sample) // len(self.channels_beside)
-        beside = self.channels_beside.repeat(copies, 1, 1, 1).to(sample)
-        return self.unet(torch.cat([sample, beside], dim=1), *args, **kwargs)
+    beside = condition.beside
+    assert beside is not None
+    mask = nn.functional.interpolate(beside[:, :1], scale_factor=vae_px)
+    return {
+        "image": torch.zeros(len(beside), 3, options.height_px, options.width_px),
+        "mask_image": mask.cpu(),
+        "masked_image_latents": beside[:, 1:],
+        "strength": 1.0,
+    }
 
 
 def sample_by_pipeline(
-    pipeline: "StableDiffusionPipeline | StableDiffusionXLPipeline",
+    pipeline: "DiffusionPipeline",
     family: Family,
     noise: Tensor,
     *,
@@ -223,13 +222,15 @@ def sample_by_pipeline(
     """Draw latents with a diffusers pipeline around the family's own modules.
 
     Args:
-        pipeline: made for this call.
+        pipeline: made for this call; of a base that fills in, diffusers' inpainting pipeline.
         family: process and device.
         noise: (B, C, h, w), float32.
         conditions: what to draw, and what to steer away from.
         options: solver, steps, guidance.
     Returns:
         Latents (B, C, h, w).
+    Raises:
+        SettingsError: the pipeline cannot rescale its guidance.
     """
     wanted, negative = conditions
     running: Any = pipeline  # its stubs do not know that parts may be exchanged
@@ -238,11 +239,16 @@ def sample_by_pipeline(
     running.scheduler = make_scheduler(family.process, options)
     # With text encoders it would cast the prompts to their dtype, which a fine-tuned U-Net left.
     running.text_encoder = running.text_encoder_2 = None
-    if wanted.beside is not None:
-        running.unet = _Filling(running.unet, wanted.beside)
-    embeddings = _embeddings(wanted, dtype)
+    told = _embeddings(wanted, dtype)
     if negative is not None:
-        embeddings |= {f"negative_{k}": v for k, v in _embeddings(negative, dtype).items()}
+        told |= {f"negative_{k}": v for k, v in _embeddings(negative, dtype).items()}
+    rescale = guidance_rescale(family.process, options)
+    if wanted.beside is not None:
+        told |= _filling(wanted, options, family.codec.side_multiple_px)
+    if wanted.beside is None or "guidance_rescale" in signature(type(running).__call__).parameters:
+        told["guidance_rescale"] = rescale
+    elif rescale:
+        raise SettingsError(NO_RESCALE)
     return running(
         latents=noise.to(family.device, dtype),
         generator=list(options.generators),
@@ -250,9 +256,8 @@ def sample_by_pipeline(
         width=options.width_px,
         num_inference_steps=options.steps,
         guidance_scale=options.guidance,
-        guidance_rescale=guidance_rescale(family.process, options),
         output_type="latent",
-        **embeddings,
+        **told,
     ).images
 
 

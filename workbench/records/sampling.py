@@ -7,7 +7,7 @@ it happens to sit in, nor the pictures before it change what it starts from.
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from workbench.models.family import Condition, SampleOptions, SizeInfo
 from workbench.models.memory import give_back
+from workbench.records import filling
 from workbench.settings import Settings, setting
 
 if TYPE_CHECKING:
@@ -83,6 +84,11 @@ class SampleSettings(Settings):
         None, help="left out: the size the base was made for", unit="px", ge=8, le=8192
     )
     batch_size: int = setting(8, help="pictures drawn at once; lower it to save memory", ge=1)
+    fill: str | None = setting(
+        None,
+        help="for a base for inpainting: folder of pictures with masks (NAME-mask.png), of which "
+        "seed 0 fills in the first, seed 1 the second and so on; absent: pictures of data.subsets",
+    )
 
     def due(self, step: int, total_steps: int | None) -> bool:
         """Say whether samples are drawn after a step that is not the last.
@@ -311,26 +317,33 @@ def _draw(
         spacing=settings.spacing,
         generators=generators,
     )
+    given = None
+    if family.inpaints:
+        given = filling.given(settings.fill, [seed for _, seed in jobs], (width, height))
     with evaluating(family):
-        wanted = _condition(family, [prompt for prompt, _ in jobs], options)
+        wanted = _condition(family, [prompt for prompt, _ in jobs], options, given)
         negative = None
         if settings.guidance > 1:
             negative = _condition(family, [settings.negative], options).repeated(len(jobs))
+            negative = replace(negative, beside=wanted.beside)
         latents = family.sample_latents(noise, wanted, negative=negative, options=options)
         give_back()  # decoding needs the most memory of all
-        return to_images(family.codec.decode(latents))
+        images = to_images(family.codec.decode(latents))
+    return images if given is None else given.pasted(images)
 
 
-def _condition(family: "Family", prompts: Sequence[str], options: SampleOptions) -> Condition:
+def _condition(
+    family: "Family",
+    prompts: Sequence[str],
+    options: SampleOptions,
+    given: "filling.Given | None" = None,
+) -> Condition:
     """What the prompts tell the model, encoded as in training (clip skip included)."""
-    width, height = options.width_px, options.height_px
     beside = None
-    if family.inpaints:  # a whole picture is made: grey everywhere, and all of it masked
-        count = len(prompts)
-        grey, everywhere = torch.zeros(count, 3, height, width), torch.ones(count, 1, height, width)
+    if given is not None:
         with family.using("codec"):
-            beside = family.beside(grey, everywhere)
-    sizes = (SizeInfo.whole(width, height),) * len(prompts)
+            beside = family.beside(given.pixels, given.masks)
+    sizes = (SizeInfo.whole(options.width_px, options.height_px),) * len(prompts)
     return Condition(family.collate(family.encode_text(prompts)), sizes, beside)
 
 

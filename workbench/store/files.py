@@ -48,6 +48,29 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
     return Path(path)
 
 
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder that is there whole, or not at all.
+
+    Args:
+        folder: absent, or empty.
+    Yields:
+        Where to write.
+    Raises:
+        OSError: the disk is full, or the folder holds something; nothing is left.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staged = folder.with_name(f".{folder.name[:200]}.{os.getpid()}.tmp")
+    try:
+        staged.mkdir()
+        yield staged
+        if folder.is_dir():
+            folder.rmdir()
+        staged.replace(folder)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
 def write_text(path: str | Path, text: str) -> Path:
     """Write UTF-8 text atomically; see `write_bytes`.
 

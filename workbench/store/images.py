@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import io
 import struct
 import warnings
 import zlib
@@ -112,6 +113,19 @@ def open_image(source: str | Path | IO[bytes], *, name: str = "") -> Image.Image
         image.close()
         raise FileRefused(f"{name}: {width} x {height} px {too_large}")
     return image
+
+
+def png(image: Image.Image) -> bytes:
+    """Encode a picture without loss.
+
+    Args:
+        image: in memory.
+    Returns:
+        The bytes of a PNG file.
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def to_rgb(

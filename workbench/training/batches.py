@@ -12,7 +12,7 @@ from workbench.data.augment import Look
 from workbench.data.buckets import Placement
 from workbench.data.cache import LatentCache, TextCache
 from workbench.data.dataset import Dataset
-from workbench.data.inpainting import InpaintingSettings
+from workbench.data.fills import FillCache, Fills
 from workbench.data.loader import Item, MicroBatch
 from workbench.diffusion.losses import mask_weights
 from workbench.models.codec import Moments
@@ -64,9 +64,11 @@ class Batches:
 
     Attributes:
         said: how captions become embeddings in this run, in a sentence.
+        masked: cached masked pictures of a base that fills in; None encodes them at every step.
     """
 
     said = ""
+    masked: FillCache | None = None
 
     def __init__(
         self,
@@ -82,6 +84,7 @@ class Batches:
         self.recipe, self.dataset, self.family = recipe, dataset, family
         self.latents, self.texts, self.trains_text = latents, texts, trains_text
         self.rank, self.seed = rank, recipe.training.seed
+        self.fills = Fills(dataset, seed=self.seed)
 
     def make(self, micro_batch: MicroBatch, *, step: int) -> Batch:
         """Gather one micro-batch.
@@ -220,19 +223,27 @@ class Batches:
         """
         if not self.family.inpaints:
             return None
-        chosen = self.recipe.data.inpainting or InpaintingSettings()
+        numbers = [self._fill_number(item, epoch) for item, _ in shown]
+        if self.masked is not None:
+            rows = [
+                self.masked.read(item.record, number, flipped=item.flipped)
+                for (item, _), number in zip(shown, numbers, strict=True)
+            ]
+            return torch.stack(rows).to(self.family.device)
         pixels, masks = [], []
-        for item, look in shown:
-            image = self.dataset.pixels(
-                item.record, flipped=item.flipped, epoch=epoch or 0, look=look
-            )
-            showing = 0 if epoch is None else epoch * self.dataset.repeats[item.record]
-            number = (showing + (0 if epoch is None else item.repeat)) % chosen.masks
-            pixels.append(image)
-            height, width = image.shape[1:]
-            place = item.record, number
-            masks.append(chosen.draw((height, width), seed=self.seed, place=place))
+        for (item, look), number in zip(shown, numbers, strict=True):
+            record, flipped = item.record, item.flipped
+            pixels.append(self.dataset.pixels(record, flipped=flipped, epoch=epoch or 0, look=look))
+            placement = look.placement
+            masks.append(self.fills.mask(record, number, flipped=flipped, placement=placement))
         return self.family.beside(torch.stack(pixels), torch.stack(masks))
+
+    def _fill_number(self, item: Item, epoch: int | None) -> int:
+        """Which of its masks a picture has in a showing."""
+        if epoch is None:
+            return 0
+        showing = epoch * self.dataset.repeats[item.record] + item.repeat
+        return showing % self.fills.count(item.record)
 
     def _mask(self, items: Sequence[Item], looks: Sequence[Look], latents: Tensor) -> Tensor | None:
         """Weights of the places of a batch, each cut and mirrored as its picture is."""

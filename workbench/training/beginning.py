@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from workbench import store
 from workbench.records import checkpoint
 from workbench.records.events import Event, Preparing, Resumed, Started, Warned
 from workbench.records.log import read_milestones
@@ -26,7 +25,7 @@ def begin(run: RunState) -> Iterator[Event]:
     trainer, early = run.trainer, must_leave(run)
     if run.resuming:  # killed before its first checkpoint
         if trainer.rank == 0:
-            store.write_text(run.folder / "recipe.toml", run.recipe.to_toml())
+            run.write_recipe()
         yield Resumed(step=0, total_steps=trainer.total_steps or 0, changes=run.changes)
     yield Started(
         run=run.recipe.name,
@@ -68,7 +67,7 @@ def go_on(run: RunState, loaded: checkpoint.Loaded) -> Iterator[Event]:
     run.step = run.saved_step = loaded.step
     run.seconds = cursor["seconds"]
     if trainer.rank == 0:  # what was changed holds for the next resume too
-        store.write_text(run.folder / "recipe.toml", run.recipe.to_toml())
+        run.write_recipe()
     trainer.changes = [
         f"step {event.step}: {change}"
         for event in (*read_milestones(run.folder), Resumed(step=run.step, changes=run.changes))

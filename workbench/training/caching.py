@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 from workbench.data.cache import LatentCache, TextCache
 from workbench.data.captions import CaptionSettings, is_fixed
 from workbench.data.dataset import Dataset
+from workbench.data.fills import FillCache, Fills
 from workbench.models.family import Family
 from workbench.recipe import Recipe
 from workbench.records.events import Preparing
 
 _REPORT_EVERY_S = 0.5
-C = TypeVar("C", LatentCache, TextCache)
+C = TypeVar("C", LatentCache, FillCache, TextCache)
 
 
 def cache_latents(
@@ -44,6 +45,33 @@ def cache_latents(
         return cache, cache.build(family.codec.encode)
 
     return (yield from _first_then_all("caching latents", build, accelerator))
+
+
+def cache_masked(
+    fills: Fills, family: Family, *, accelerator: Any, home: Path
+) -> Generator[Preparing, None, FillCache | None]:
+    """Encode the masked pictures that are not cached yet, for a base that fills in.
+
+    Args:
+        fills: masks of the pictures.
+        family: the loaded base.
+        accelerator: says which process fills the cache.
+        home: where caches lie.
+    Yields:
+        How far it is.
+    Returns:
+        The cache; None where nothing is filled in, or where pictures are encoded in each step.
+    """
+    dataset = fills.dataset
+    if not family.inpaints or dataset.is_drawn or not dataset.settings.cache.latents:
+        return None
+
+    def build() -> tuple[FillCache, Iterator[tuple[int, int]]]:
+        key = family.codec.key
+        cache = FillCache(fills, folder=home / "masked" / key[:16], key=key)
+        return cache, cache.build(family.beside)
+
+    return (yield from _first_then_all("caching masked pictures", build, accelerator))
 
 
 def cache_texts(

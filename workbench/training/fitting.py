@@ -1,19 +1,48 @@
 """Whether a recipe suits its base: asked once the base is loaded, before anything is computed."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from workbench import settings
 from workbench.adapters import Adapter
 from workbench.adapters.naming import is_encoder
 from workbench.data.dataset import Dataset
+from workbench.data.inpainting import InpaintingSettings
 from workbench.diffusion.weighting import Constant
+from workbench.models import loading
 from workbench.models.family import Family
 from workbench.models.solver import require_solver
+from workbench.models.unets import NO_RESCALE
 from workbench.recipe import Recipe
+from workbench.records import filling
 from workbench.settings import SettingsError
 from workbench.training.caching import why_live
 
-__all__ = ["require_fit", "with_prompts"]
+__all__ = ["require_fit", "with_fill", "with_masks", "with_prompts"]
 
 _NUM_PROMPTS = 3  # taken from the captions where the recipe names none
+
+
+def with_masks(recipe: Recipe) -> Recipe:
+    """Take `data.inpainting` as {} where a recipe leaves it out and its base fills in masks.
+
+    Args:
+        recipe: names the base.
+    Returns:
+        A recipe whose mask files mean what its base takes them for.
+    Raises:
+        SettingsError, FileRefused: the base cannot be used, or takes no masks.
+    """
+    source, filling = loading.locate(recipe.base), recipe.data.inpainting
+    if source.inpaints and filling is None:
+        data = settings.replace(recipe.data, inpainting=InpaintingSettings())
+        return settings.replace(recipe, data=data)
+    if not source.inpaints and filling is not None:
+        raise SettingsError(
+            "data.inpainting needs a base for inpainting, whose U-Net takes nine channels; "
+            f"{recipe.base.path} takes a prompt alone: leave data.inpainting out"
+        )
+    return recipe
 
 
 def with_prompts(recipe: Recipe, dataset: Dataset, train: list[int]) -> Recipe:
@@ -35,6 +64,29 @@ def with_prompts(recipe: Recipe, dataset: Dataset, train: list[int]) -> Recipe:
     return settings.replace(recipe, sampling=sampling)
 
 
+def with_fill(
+    recipe: Recipe, dataset: Dataset, records: Sequence[int], *, folder: Path, write: bool
+) -> Recipe:
+    """Keep in the run what its samples fill in, so that they can be drawn again anywhere.
+
+    Args:
+        recipe: `sampling.fill` may be absent.
+        dataset: the pictures.
+        records: indices of those to take, in this order.
+        folder: the run folder.
+        write: this process does so.
+    Returns:
+        A recipe whose samples fill in the pictures in the folder.
+    Raises:
+        SettingsError: `sampling.fill` cannot be used.
+    """
+    place, fill = (folder / filling.FOLDER).absolute(), recipe.sampling.fill
+    if write:
+        fill = None if fill == str(place) else fill
+        filling.keep(dataset, records, fill=fill, seed=recipe.training.seed, folder=place)
+    return settings.replace(recipe, sampling=settings.replace(recipe.sampling, fill=str(place)))
+
+
 def require_fit(recipe: Recipe, family: Family, dataset: Dataset, *, trains_text: bool) -> None:
     """Refuse what a base cannot do.
 
@@ -54,6 +106,13 @@ def require_fit(recipe: Recipe, family: Family, dataset: Dataset, *, trains_text
         spacing=sampling.spacing,
         rescale=sampling.guidance_rescale,
     )
+    if family.inpaints and sampling.guidance_rescale and family.name == "sd":
+        raise SettingsError(NO_RESCALE)
+    if sampling.fill is not None and not family.inpaints:
+        raise SettingsError(
+            "sampling.fill is for a base for inpainting, and this one takes a prompt alone: leave "
+            "it out"
+        )
     if family.process.prediction == "flow" and recipe.training.precision == "float16":
         raise SettingsError(
             "training.precision must be 'bfloat16' or 'float32' for a flow-matching base, got "
@@ -66,11 +125,6 @@ def require_fit(recipe: Recipe, family: Family, dataset: Dataset, *, trains_text
             "schedules; choose which levels are trained with timesteps.kind instead"
         )
     _require_adapter(recipe.adapter, family)
-    if recipe.data.inpainting is not None and not family.inpaints:
-        raise SettingsError(
-            "data.inpainting needs a base for inpainting, whose U-Net takes nine channels; "
-            f"{recipe.base.path} takes a prompt alone: leave data.inpainting out"
-        )
     live = why_live(recipe, is_drawn=dataset.is_drawn, trains_text=trains_text)
     if not live and recipe.data.captions.warmup_steps:
         live = "those of a warm-up are new at every step"

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from workbench import store
 from workbench.data.loader import Step
 from workbench.records.events import Event, Finished, Preparing
 from workbench.records.sampling import Interrupted
@@ -88,7 +87,7 @@ def prepare(run: RunState) -> Iterator[Event]:
     run.recipe = trainer.recipe
     if trainer.rank == 0:
         if chosen:
-            store.write_text(run.folder / "recipe.toml", run.recipe.to_toml())
+            run.write_recipe()
         yield Preparing(stage="hashing the base", done=0, total=1)
         trainer.fixed.remember(trainer.family, trainer.adapter)
         run.movement = Movement(trainer)

@@ -8,7 +8,6 @@ the prompts are the concept's own captions without the trigger, or drawn from th
 single prompt keeps a single picture.
 """
 
-import io
 import json
 import math
 import random
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from PIL import Image
 
 from workbench import __version__, seeds, settings, store
 from workbench.data import dataset as data
@@ -175,24 +173,19 @@ def make_prior(
     if missing:
         family = models.load(recipe.base, device=device, max_tokens=recipe.data.captions.max_tokens)
         _write_made_by(folder, recipe, chosen, jobs=jobs, base=family.identity)
-        pictures = draw(family, recipe.sampling, [(job.prompt, job.seed) for job in missing])
+        whole = settings.replace(recipe.sampling, fill=None)
+        pictures = draw(family, whole, [(job.prompt, job.seed) for job in missing])
         for job, picture in zip(missing, pictures, strict=True):
             path = folder / job.file
             store.write_text(path.with_suffix(".txt"), job.prompt + "\n")
-            store.write_bytes(path, _png(picture.image))  # last: it says that both are there
+            store.write_bytes(path, store.png(picture.image))  # last: it says that both are there
             done += 1
             yield done, len(jobs)
 
 
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def _made_how(recipe: Recipe, chosen: PriorSettings) -> dict[str, Any]:
     """What two sets must share to be one; `count` may grow."""
-    unused = ("prompts", "seeds", "every_steps", "batch_size")
+    unused = ("prompts", "seeds", "every_steps", "batch_size", "fill")
     sampling = settings.as_dict(recipe.sampling)
     return {
         "base": settings.as_dict(recipe.base),

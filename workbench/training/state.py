@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from workbench import settings, store
 from workbench.adapters import Full
 from workbench.recipe import Recipe
 from workbench.records import checkpoint, history
 from workbench.records.control import Control
+from workbench.records.filling import FOLDER
 from workbench.records.sampling import filled_prompts
 from workbench.training.movement import Movement
 from workbench.training.trainer import Trainer
@@ -84,6 +86,15 @@ class RunState:
         in_parts = isinstance(adapter, Full) and adapter.layout == "diffusers"
         suffix = "" if in_parts else ".safetensors"
         return self.folder / "lora" / f"{self.recipe.name}{suffix}"
+
+    def write_recipe(self) -> None:
+        """Put the recipe into the folder; what lies in it is named so that the folder may move."""
+        recipe, fill = self.recipe, self.recipe.sampling.fill
+        if fill is not None and Path(fill) == self.folder.absolute() / FOLDER:
+            recipe = settings.replace(
+                recipe, sampling=settings.replace(recipe.sampling, fill=FOLDER)
+            )
+        store.write_text(self.folder / "recipe.toml", recipe.to_toml())
 
     def prompts(self) -> tuple[str, ...]:
         """The sample prompts with the first subset's words in place.

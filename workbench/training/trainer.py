@@ -32,8 +32,14 @@ from workbench.records.sampling import filled_prompts
 from workbench.records.validation import StableLoss
 from workbench.settings import SettingsError
 from workbench.training.batches import Batch, Batches
-from workbench.training.caching import cache_latents, cache_texts, said_of_texts, why_live
-from workbench.training.fitting import require_fit, with_prompts
+from workbench.training.caching import (
+    cache_latents,
+    cache_masked,
+    cache_texts,
+    said_of_texts,
+    why_live,
+)
+from workbench.training.fitting import require_fit, with_fill, with_masks, with_prompts
 from workbench.training.preserving import uncalled_texts
 
 if TYPE_CHECKING:
@@ -211,13 +217,18 @@ def assemble(
     gc.collect()  # an earlier run's model may sit in a reference cycle and fill the device
     accelerator = _accelerator(recipe, folder)
     yield Preparing(stage="reading images", done=0, total=1)
-    dataset = data.index(recipe.data) if dataset is None else dataset
+    recipe = with_masks(recipe)
+    if dataset is None or dataset.settings != recipe.data:
+        dataset = data.index(recipe.data)
     train, held_out = data.split(dataset, recipe.data.holdout, seed=recipe.training.seed)
     yield Preparing(stage="loading the base", done=0, total=1)
     family = models.load(
         recipe.base, device=accelerator.device, max_tokens=recipe.data.captions.max_tokens
     )
     recipe = with_prompts(recipe, dataset, train)
+    if family.inpaints:
+        own = [*sorted(dataset.priors), *held_out, *train]
+        recipe = with_fill(recipe, dataset, own, folder=folder, write=accelerator.is_main_process)
     adapter = recipe.adapter.attach(
         family.parts,
         family.targets,
@@ -239,6 +250,7 @@ def assemble(
     caches: dict[str, Any] = {"accelerator": accelerator, "home": home or store.cache_home()}
     with family.using("codec"):
         batches.latents = yield from cache_latents(recipe, dataset, family, **caches)
+        batches.masked = yield from cache_masked(batches.fills, family, **caches)
     with family.using("text_encoder"):
         fixed = yield from _encode_texts(batches, train, held_out, **caches)
     give_back()
