@@ -227,7 +227,7 @@ def _notes(recipe: Recipe, drawn: programs.Drawn | None) -> list[str]:
     notes = []
     if recipe.base.path in BUILT_IN:
         notes.append(
-            f"The base `{recipe.base.path}` ships with LoRA Workbench; other programs do not have it."
+            f"The base `{recipe.base.path}` ships with LoRA Workbench; others do not have it."
         )
     elif not recipe.base.path.endswith(".safetensors"):
         notes.append("The base is a folder: other programs want its single-file release.")
