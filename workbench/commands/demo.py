@@ -23,15 +23,19 @@ def demo(
         str, typer.Option(help="what to teach: character, style or place.")
     ] = "character",
     out: Annotated[Path, typer.Option(help="folder for images and run.")] = Path("demo"),
+    base: Annotated[
+        str,
+        typer.Option(help="critters, or critters-inpainting, which fills in parts of pictures."),
+    ] = "critters",
 ) -> None:
-    """Teach the embedded base model a concept, offline: images in, LoRA and A/B report out."""
+    """Teach an embedded base model a concept, offline: images in, LoRA and A/B report out."""
     started = time.monotonic()
     say(f"A LoRA from start to end: {concept}", style="bold")
     say("Images and captions")
     images = _draw(concept, out / concept)
     import workbench as wb
 
-    recipe = _recipe(concept, images, out)
+    recipe = _recipe(concept, images, out, base)
     _show_data(recipe)
     say("Training, with samples and reload proof")
     run = wb.start(recipe)
@@ -55,21 +59,33 @@ def _draw(concept: str, folder: Path) -> Path:
     return folder
 
 
-def _recipe(concept: str, images: Path, out: Path) -> "Recipe":
+def _recipe(concept: str, images: Path, out: Path, base: str) -> "Recipe":
     import json
 
     import workbench as wb
-    from workbench.critters.concepts import CONCEPTS
+    from workbench.base_change import with_base
+    from workbench.critters.concepts import CONCEPTS, without_surroundings
+    from workbench.models.source import BUILT_IN
+    from workbench.settings import SettingsError
 
+    if base not in BUILT_IN:
+        raise SettingsError(
+            f"--base must be one that ships ({', '.join(BUILT_IN)}), got {base!r}; for another one "
+            "see `workbench new --help`"
+        )
     chosen = CONCEPTS[concept]
-    return wb.Recipe.preset("critters").override(
+    recipe, _ = with_base(wb.Recipe.preset("critters"), base)
+    prompts = chosen.prompts
+    if recipe.data.inpainting is not None:  # the surroundings are given
+        prompts = tuple(map(without_surroundings, prompts))
+    return recipe.override(
         [
             f"name={json.dumps(concept)}",
             f"data.subsets.0.path={json.dumps(str(images))}",
             f"data.subsets.0.trigger={json.dumps(chosen.trigger)}",
             f"data.subsets.0.description={json.dumps(chosen.description)}",
             f"output.folder={json.dumps(str(out / 'runs'))}",
-            f"sampling.prompts={json.dumps(chosen.prompts)}",
+            f"sampling.prompts={json.dumps(prompts)}",
             *(TINY if os.environ.get("WORKBENCH_TINY") == "1" else ()),
         ]
     )

@@ -292,6 +292,18 @@ CONCEPTS: dict[str, Concept] = {
 }
 
 
+def without_surroundings(prompt: str) -> str:
+    """Take out of a prompt what a base for inpainting sees around the mask.
+
+    Args:
+        prompt: of tags.
+    Returns:
+        The others: what is to be drawn.
+    """
+    kept = [x for x in prompt.split(", ") if x not in SCENE_TAGS and not x.endswith("background")]
+    return ", ".join(kept)
+
+
 def concept(name: str) -> Concept:
     """Look a concept up.
 

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+from workbench.records import filling
 from workbench.records import votes as records
 from workbench.records.events import Event, Saved
 from workbench.settings import SettingsError
 from workbench.store import FileRefused
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from workbench.evaluation.copying import Near
     from workbench.evaluation.results import Comparison
     from workbench.evaluation.votes import Tally
@@ -20,6 +23,8 @@ class Fields(TypedDict):
 
     source: str
     nearest: "dict[tuple[str, int], Near]"
+    given: "dict[int, Image]"
+    shows_training: bool
     votes: "tuple[Tally, ...]"
     refused: tuple[str, ...]
     offer: tuple[str, str] | None
@@ -53,10 +58,33 @@ def fields(
     return Fields(
         source=drawn_by,
         nearest=nearest(folder, comparison, judge=judge) if comparison is not None else {},
+        given=given(folder, comparison),
+        shows_training=filling.shows_training(folder),
         votes=tallies(sheets),
         refused=refused,
         offer=(BASE, name) if can_vote else None,
     )
+
+
+def given(folder: Path, comparison: "Comparison | None") -> "dict[int, Image]":
+    """What the pictures of a base for inpainting began as.
+
+    Args:
+        folder: the run folder.
+        comparison: the pictures.
+    Returns:
+        Seed to picture, stripes over what was filled in; empty for any other base.
+    """
+    place = folder / filling.FOLDER
+    if comparison is None or not place.is_dir():
+        return {}
+    sizes = {one.seed: one.trained.size for one in (*comparison.pairs, *comparison.leakage)}
+    try:
+        return {
+            seed: filling.given(str(place), [seed], size).hatched[0] for seed, size in sizes.items()
+        }
+    except (SettingsError, FileRefused):  # the folder was emptied
+        return {}
 
 
 def nearest(

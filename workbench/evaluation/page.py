@@ -84,6 +84,8 @@ class Report:
         made: when, in words.
         source: what drew the trained pictures: file, step and strength.
         nearest: prompt and seed to the training picture that the sample is most like.
+        given: seed to what a base for inpainting filled in, striped.
+        shows_training: the pictures hold parts of training pictures.
         votes: the run's blind votes, counted.
         refused: why files of votes were not counted.
         offer: names of the two sides that the page can be voted on; None offers no vote.
@@ -113,6 +115,8 @@ class Report:
     made: str = ""
     source: str = ""
     nearest: Mapping[tuple[str, int], "Near"] = field(default_factory=dict)
+    given: Mapping[int, Image.Image] = field(default_factory=dict)
+    shows_training: bool = False
     votes: tuple["Tally", ...] = ()
     refused: tuple[str, ...] = ()
     offer: tuple[str, str] | None = None

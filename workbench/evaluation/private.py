@@ -175,8 +175,11 @@ def public(report: Report, private: Private, recipe: "Recipe | None" = None) -> 
         private: what must not be seen.
         recipe: to be shown without texts that say whose it is, where the report shows one.
     Returns:
-        Without training pictures and their captions, paths, names, and the words of warnings.
+        Without training pictures, samples that hold parts of them, captions, paths, names, and the
+        words of warnings.
     """
+    if report.shows_training:
+        report = replace(report, comparison=None, progress=())
     judged = None if report.judged is None else _judged(report.judged, private)
     from workbench.evaluation import tables
 

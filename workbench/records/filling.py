@@ -20,10 +20,11 @@ from workbench.data.inpainting import InpaintingSettings
 from workbench.settings import SettingsError, replace
 from workbench.store import FileRefused
 
-__all__ = ["FOLDER", "Given", "fingerprint", "given", "keep", "pairs"]
+__all__ = ["FOLDER", "Given", "fingerprint", "given", "keep", "pairs", "shows_training"]
 
 FOLDER = "fill"  # in a run
 MOST = 8  # pictures that a run keeps to fill in
+_OWN = "trained-on"  # begins the names of those that it trains on
 
 Pair = tuple[Image.Image, Image.Image]
 
@@ -52,6 +53,12 @@ class Given:
             [torch.from_numpy(np.array(one) >= 128)[None].float() for one in self.covers]
         )
 
+    @property
+    def hatched(self) -> tuple[Image.Image, ...]:
+        """The pictures with stripes over what is filled in, to be looked at, (B,)."""
+        pairs = zip(self.pictures, self.covers, strict=True)
+        return tuple(Image.composite(_stripes(one), one, cover) for one, cover in pairs)
+
     def pasted(self, images: Sequence[Image.Image]) -> list[Image.Image]:
         """Put what was filled in into the pictures; the rest is theirs to the last bit.
 
@@ -62,6 +69,14 @@ class Given:
         """
         every = zip(images, self.pictures, self.covers, strict=True)
         return [Image.composite(drawn, picture, cover) for drawn, picture, cover in every]
+
+
+def _stripes(picture: Image.Image) -> Image.Image:
+    """Light and dark grey, slanted."""
+    width, height = picture.size
+    slanted = np.arange(height)[:, None] + np.arange(width)[None, :]
+    dark = slanted // max(2, min(width, height) // 32) % 2 == 0
+    return Image.fromarray(np.where(dark, 110, 160).astype(np.uint8)).convert("RGB")
 
 
 def given(folder: str | None, seeds: Sequence[int], size: tuple[int, int]) -> Given:
@@ -162,10 +177,22 @@ def keep(
     if folder.is_dir() and any(folder.iterdir()):
         return
     taken = pairs(fill) if fill is not None else _own(dataset, records, seed)
+    kind = "named" if fill is not None else _OWN
     with store.whole_folder(folder) as staged:
         for number, (picture, mask) in enumerate(taken):
-            store.write_bytes(staged / f"{number:02d}.png", store.png(picture))
-            store.write_bytes(staged / f"{number:02d}-mask.png", store.png(mask))
+            store.write_bytes(staged / f"{kind}-{number:02d}.png", store.png(picture))
+            store.write_bytes(staged / f"{kind}-{number:02d}-mask.png", store.png(mask))
+
+
+def shows_training(folder: Path) -> bool:
+    """Whether a run's samples fill in pictures that it trains on, and so show parts of them.
+
+    Args:
+        folder: the run folder.
+    Returns:
+        False too where nothing is filled in.
+    """
+    return any((folder / FOLDER).glob(f"{_OWN}-*"))
 
 
 def _own(dataset: Dataset, records: Sequence[int], seed: int) -> list[Pair]:
