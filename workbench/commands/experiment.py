@@ -13,6 +13,7 @@ from workbench.commands.training import load_recipe, show_advice
 
 if TYPE_CHECKING:
     from workbench.evaluation.experiment import Outcome, Variant
+    from workbench.evaluation.experiment_course import Course
     from workbench.evaluation.likeness import Likeness
     from workbench.recipe import Recipe
     from workbench.training.run import Run
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 def experiment(
     name: Annotated[
         str,
-        typer.Argument(metavar="WHAT", help="noises, optimizers, or a recipe with --vary."),
+        typer.Argument(
+            metavar="WHAT", help="noises, optimizers, did-not-update, or a recipe with --vary."
+        ),
     ],
     settings: Overrides = None,
     vary: Annotated[
@@ -41,6 +44,7 @@ def experiment(
     """
     from workbench.evaluation import experiment as experiments
     from workbench.evaluation import experiment_page
+    from workbench.evaluation.experiment_course import course
     from workbench.evaluation.likeness import likeness_of
 
     chosen = _variants(name, settings or [], vary or [], steps, out)
@@ -51,7 +55,11 @@ def experiment(
     known = experiments.references(outcomes[0], recipe=chosen[0].recipe, likeness=likeness)
     _show(outcomes, known)
     title = name if name in experiments.READY else f"{Path(name).stem} {' '.join(vary or [])}"
-    path = experiment_page.write(outcomes, known, out / "experiment.html", name=title)
+    courses = [course(out / variant.name) for variant in chosen]
+    _show_courses(courses, whole=name == "did-not-update")
+    path = experiment_page.write(
+        outcomes, known, out / "experiment.html", name=title, courses=courses
+    )
     say(str(path))
 
 
@@ -143,6 +151,20 @@ def _measured(
         likeness=likeness,
         differs=experiments.differences(first.recipe, variant.recipe),
     )
+
+
+def _show_courses(courses: "Sequence[Course]", *, whole: bool) -> None:
+    """What the diagnosis says of each variant, and how it got there where that is the point."""
+    from workbench.evaluation.experiment_course import COLUMNS
+
+    for one in courses:
+        if whole:
+            say(one.name, style="bold")
+            table(COLUMNS, [tuple(point.cells) for point in one.points])
+        for name, sentence in one.faults:
+            say(f"{one.name}: {name}: {sentence}")
+        if whole and not one.faults:
+            say(f"{one.name}: the diagnosis finds nothing wrong")
 
 
 def _show(outcomes: "Sequence[Outcome]", known: "Sequence[Outcome]") -> None:

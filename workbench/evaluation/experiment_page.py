@@ -4,27 +4,38 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workbench import store
-from workbench.evaluation import page
+from workbench.evaluation import experiment_course, page
 from workbench.evaluation.apart import sentence
 from workbench.evaluation.experiment import COLUMNS, Outcome, cells
+from workbench.evaluation.experiment_course import Course
 from workbench.evaluation.results import Strip
+from workbench.plots.still import figure_svg
 
 MAX_SIDE_PX = 320
 
 
-def write(outcomes: Sequence[Outcome], known: Sequence[Outcome], path: Path, *, name: str) -> Path:
+def write(
+    outcomes: Sequence[Outcome],
+    known: Sequence[Outcome],
+    path: Path,
+    *,
+    name: str,
+    courses: Sequence[Course] = (),
+) -> Path:
     """Write the page, whole or not at all.
 
     Args:
         outcomes: of the variants.
         known: what they are compared with, see `experiment.references`.
-        path: the .html file.
+        path: the .html file, beside the run folders.
         name: of the experiment.
+        courses: how the variants got there.
     Returns:
         The path.
     """
     from markupsafe import Markup
 
+    drawn = experiment_course.figures([path.parent / one.name for one in courses])
     text = page.template("experiment.html.j2").render(
         name=name,
         outcomes=outcomes,
@@ -34,6 +45,9 @@ def write(outcomes: Sequence[Outcome], known: Sequence[Outcome], path: Path, *, 
         best=best(outcomes),
         compared=sentence(outcomes),
         strips=strips(outcomes),
+        courses=courses,
+        course_columns=experiment_course.COLUMNS,
+        curves=[Markup(figure_svg(figure)) for figure in drawn.values()],
         css=Markup(page.asset("report.css")),
         uri=lambda image: page.data_uri(image, MAX_SIDE_PX),
     )

@@ -107,15 +107,19 @@ def several(runs: Mapping[str, tuple[Numbers, Numbers]]) -> "Figure":
     return figure
 
 
-def losses(runs: Mapping[str, tuple[Numbers, Numbers]]) -> "Figure":
+def losses(
+    runs: Mapping[str, tuple[Numbers, Numbers]], *, title: str = "Training loss", y: str = "loss"
+) -> "Figure":
     """Draw the trend of the training loss of several runs over one another.
 
     Args:
         runs: name to (steps, loss of each).
+        title: what the figure answers, where it is another number of each step.
+        y: that number's name.
     Returns:
         The figure.
     """
-    figure = new_figure(title="Training loss", x="step", y="loss, smoothed")
+    figure = new_figure(title=title, x="step", y=f"{y}, smoothed")
     for k, (name, (steps, values)) in enumerate(runs.items()):
         trend = smooth(values, weight=max(0.0, 1 - 10 / max(len(values), 1)))
         keep = thin(len(values))
