@@ -38,6 +38,7 @@ QUIET = (
     "adapter.text_encoder=false",
     "data.captions.shuffle=false",
     "length.steps=100000",
+    "training.preservation=0",  # which asks the base too
     "schedule.kind=constant",
     "training.checkpoint_every=100000",
     "validation.every_steps=100000",
@@ -93,7 +94,7 @@ def bare_step(trainer: Trainer) -> Callable[[], None]:
         a = alphas[timesteps][:, None, None, None]
         noisy = a.sqrt() * latents + (1 - a).sqrt() * noise
         with torch.autocast(latents.device.type, dtype, enabled=dtype != torch.float32):
-            condition = Condition(text or {}, batch.sizes)
+            condition = Condition(text or {}, batch.sizes, batch.beside)
             predicted = family.denoise(noisy, timesteps, condition)
         loss = torch.nn.functional.mse_loss(predicted.float(), noise)
         loss.backward()

@@ -42,6 +42,7 @@ CASES = {
     "sd1": Case(build_sd, "sd"),
     "sd2": Case(lambda folder: build_sd(folder, version=2), "sd"),
     "sd1-inpainting": Case(lambda folder: widened(build_sd(folder)), "sd"),
+    "sd2-inpainting": Case(lambda folder: widened(build_sd(folder, version=2)), "sd"),
     "sdxl": Case(build_sdxl, "sdxl"),
     "sdxl-inpainting": Case(lambda folder: widened(build_sdxl(folder)), "sdxl"),
     "zimage": Case(

@@ -64,12 +64,15 @@ def test_the_bases_name_is_taken(tmp_path: Path) -> None:
 def test_what_ships_is_made_of_recipes_that_may_run(name: str, tmp_path: Path) -> None:
     recipe, changes = ready(name)
     made = variants(recipe, changes, overrides=["length.steps=30"], out=tmp_path)
-    assert len(made) == {"noises": len(NOISES), "optimizers": 6}[name]
+    assert len(made) == {"noises": len(NOISES), "optimizers": 6, "did-not-update": 4}[name]
     for variant in made:
         checks.require(variant.recipe)
         assert variant.recipe.length.steps == 30
         assert Path(variant.recipe.output.folder, variant.recipe.name) == tmp_path / variant.name
         assert differences(made[0].recipe, variant.recipe) or variant is made[0]
+    if name == "did-not-update":
+        assert {variant.recipe.adapter.kind for variant in made} == {"full"}
+        return
     kinds = {v.recipe.noise.kind if name == "noises" else v.recipe.optimizer.kind for v in made}
     assert kinds == {variant.name.removesuffix("_more") for variant in made}
 

@@ -96,7 +96,7 @@ def pipeline_of(name: str, base: Path) -> Any:
     """The pipeline that diffusers itself makes of the base."""
     import diffusers
 
-    if name == "sd1-inpainting":
+    if name in ("sd1-inpainting", "sd2-inpainting"):
         kind = diffusers.StableDiffusionInpaintPipeline
         pipeline = kind.from_pretrained(base, safety_checker=None, requires_safety_checker=False)
     elif name == "sdxl-inpainting":
