@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,6 +37,8 @@ class FakeRun:
         self.final_lora = folder / "lora" / "x.safetensors"
         self.asked: str | None = None
         self.closed = False
+        self.observers: list[Any] = []
+        self.recipe = SimpleNamespace(data=SimpleNamespace(subsets=()))
 
     def stop(self, reason: str = "stopped", *, because: str = "") -> None:
         self.asked = reason

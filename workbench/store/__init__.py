@@ -2,6 +2,7 @@
 
 from workbench.store.archives import MAX_ARCHIVE_ENTRIES, MAX_ARCHIVE_RATIO, Archive
 from workbench.store.colour import COLOUR_VERSION, Colour
+from workbench.store.drives import DriveWatch, Silence
 from workbench.store.files import (
     FileRefused,
     cache_home,
@@ -57,9 +58,11 @@ __all__ = [
     "UNREAD_EXTENSIONS",
     "Archive",
     "Colour",
+    "DriveWatch",
     "FileRefused",
     "ImageHeader",
     "LazyTensor",
+    "Silence",
     "cache_home",
     "file_hash",
     "free_bytes",
