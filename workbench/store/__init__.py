@@ -37,7 +37,15 @@ from workbench.store.images import (
     to_rgb,
 )
 from workbench.store.streaming import LazyTensor, raw_bytes, stored_tensors, stream_tensors
-from workbench.store.systems import is_far, is_link, patiently, unportable, why_away
+from workbench.store.systems import (
+    is_far,
+    is_link,
+    patiently,
+    too_long,
+    try_longest_name,
+    unportable,
+    why_away,
+)
 from workbench.store.tensors import (
     PICKLE_EXTENSIONS,
     load_tensors,
@@ -91,6 +99,8 @@ __all__ = [
     "to_alpha",
     "to_grey",
     "to_rgb",
+    "too_long",
+    "try_longest_name",
     "unportable",
     "weights_path",
     "why_away",
