@@ -23,6 +23,7 @@ from workbench.workspace.folders import Workspace
 MAX_UPLOAD_BYTES = 1 << 20
 START_S = 120.0  # on a machine that does other work too
 ACCOUNT = Account("ann", "correct horse battery")
+JOIN = {"data": ["hello"], "fn_index": 0, "session_hash": "s", "event_data": None}
 
 
 def light_page() -> Any:
@@ -74,6 +75,20 @@ def visitor(served: Served, account: Account | None = None) -> Iterator[httpx.Cl
             given = {"username": account.user, "password": account.password}
             assert client.post("/login", data=given).status_code == 200
         yield client
+
+
+def raw_get(served: Served, target: str, *, cookie: str = "") -> tuple[int, bytes]:
+    """GET an address exactly as written: clients tidy `..` up before they ask."""
+    head = f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nConnection: close\r\n"
+    head += f"Cookie: {cookie}\r\n" if cookie else ""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as line:
+        line.sendall(f"{head}\r\n".encode("latin-1"))
+        answer = b"".join(iter(lambda: line.recv(1 << 16), b""))
+    return int(answer.split()[1]), answer.partition(b"\r\n\r\n")[2]
+
+
+def cookies_of(client: httpx.Client) -> str:
+    return "; ".join(f"{cookie.name}={cookie.value}" for cookie in client.cookies.jar)
 
 
 @dataclass

@@ -66,5 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         complain(str(error))
         sys.exit(2)
     except OSError as error:
-        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        from workbench.store import too_long
+
+        said = too_long(error) or error.strerror
+        complain(f"{error.filename}: {said}" if error.filename else str(error))
         sys.exit(1)

@@ -126,7 +126,7 @@ def test_whoever_looks_at_any_tab_is_told_when_a_run_has_ended(
     workspace = Workspace(tmp_path)
     look = page._status(workspace, Options())
     _, ended, seen = look(("", ""))
-    for state in ("running", "crashed", "running", "finished"):
+    for state in ("running", "crashed", "running", "finishing", "finished"):
         summary = Summary("mochi", tmp_path / "mochi", state, step=3)  # type: ignore[arg-type]
         now[:] = [Standing(state, summary)]  # type: ignore[arg-type]
         _, ended, seen = look(seen)

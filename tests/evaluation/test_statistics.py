@@ -67,6 +67,15 @@ def test_t_over_prompt_means_keeps_its_level_where_seeds_are_alike() -> None:
     assert pairs > 0.2, "as if each picture were a unit of its own"
 
 
+@pytest.mark.parametrize("n", [2, 3, 5, 8, 20])
+def test_an_interval_holds_its_level_at_the_number_of_prompts_that_is_shown(n: int) -> None:
+    """It covers the true mean in 95 of 100 studies, those of two prompts included."""
+    studies = np.random.default_rng(n).normal(0.3, 1.0, (4000, n))
+    found = [st.estimate(one) for one in studies]
+    assert np.mean([one.low <= 0.3 <= one.high for one in found]) == pytest.approx(0.95, abs=0.012)
+    assert {one.n for one in found} == {n}
+
+
 def test_hotelling_keeps_its_level_and_is_one_test() -> None:
     rng = np.random.default_rng(0)
     mixing = np.array([[1.0, 0.8, 0.2], [0.0, 0.6, 0.3], [0.0, 0.0, 0.5]])

@@ -1,5 +1,6 @@
 """One sentence of six answers, the same for every face; a leak is in it whatever was learned."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,32 @@ def test_what_else_is_open_follows_what_is_open_first() -> None:
 def test_how_a_sentence_begins(learn: tuple[str, str] | str, head: str, tone: str) -> None:
     assert wording.sentence(answers(learn=learn)).startswith(head)
     assert wording.tone(answers(learn=learn)) == tone
+
+
+BAD = {
+    "leak": (("yes", "worse"), "leaks into pictures that do not call it"),
+    "diversity": (("yes", "worse"), "is less diverse"),
+    "colours": (("yes", "moved"), "shifts colours"),
+}
+STATES = ("good", "bad", "undecided: 3 prompts", "not measured: no judge")
+
+
+@pytest.mark.parametrize("states", itertools.product(STATES, repeat=3), ids=" ".join)
+def test_no_sentence_hides_a_leak_a_loss_of_diversity_or_a_drift(states: tuple[str, ...]) -> None:
+    """Whatever the others say, what is bad is named, and what is open is called open."""
+    kinds = dict(zip(BAD, states, strict=True))
+    changes = {k: BAD[k][0] if s == "bad" else s for k, s in kinds.items() if s != "good"}
+    given = answers(**changes)
+    said = wording.sentence(given)
+    told, *still_open = said.removesuffix(".").split("; ")[1:]
+    for question, state in kinds.items():
+        if state == "bad":
+            assert BAD[question][1] in told.partition("but ")[2], said
+            assert wording.tone(given) == "unsure"
+        elif state != "good":
+            (part,) = (one for one in still_open if one.startswith(state.partition(": ")[0]))
+            assert question in part, said
+        assert (BAD[question][1] in said) == (state == "bad"), said
 
 
 # -------------------------------------------------------------------------------------- the leak

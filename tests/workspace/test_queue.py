@@ -10,7 +10,7 @@ import pytest
 
 from workbench.recipe import Recipe
 from workbench.records import history
-from workbench.records.events import Finished, Started
+from workbench.records.events import Finished, Reported, Started
 from workbench.records.lock import RunLock, process
 from workbench.records.log import EventLog
 from workbench.settings import SettingsError
@@ -168,3 +168,35 @@ def test_the_device_is_lent_to_one_page_while_no_training_works(
     files.put(replace(job, state="running", child=process(os.getpid())))
     with pytest.raises(SettingsError, match="training mochi"), device.borrowed(workspace):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process ids")
+@pytest.mark.parametrize("reason", ["complete", "stopped"])
+def test_finished_means_that_the_device_is_free(workspace: Workspace, recipe: Recipe, reason: str):
+    """After its last step a trainer still proves, draws and reports, and holds the device."""
+    job = enqueue(workspace, recipe)
+    files.put(replace(job, state="running", child=process(os.getpid())))
+    with EventLog(job.folder) as log:
+        log.append(Started(run=job.run, recipe_hash="0", total_steps=3))
+        log.append(Finished(step=3, reason=reason))
+        assert [one.state for one in overview(workspace)] == ["finishing"]
+        with pytest.raises(device.DeviceBusy, match="training mochi"), device.borrowed(workspace):
+            pass
+        log.append(Reported(path="report.html", verdict="It learned."))
+    assert [one.state for one in overview(workspace)] == ["finishing"]
+    files.put(replace(job, state="ended", exit_code=0))
+    (now,) = overview(workspace)
+    assert (now.state, now.summary.verdict) == (
+        "finished" if reason == "complete" else "stopped",
+        "It learned.",
+    )
+    with device.borrowed(workspace):
+        pass
+
+
+def test_a_run_by_hand_is_finished_when_its_process_lets_go(workspace: Workspace):
+    folder = workspace.runs / "by-hand"
+    with RunLock(folder):
+        finished(folder)
+        assert [one.state for one in overview(workspace)] == ["finishing"]
+    assert [one.state for one in overview(workspace)] == ["finished"]

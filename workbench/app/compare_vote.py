@@ -108,10 +108,14 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
         yield from _vote(desk, now, choice)
 
     outputs = [said, shown, vote, *buttons.values()]
-    chosen.change(lambda key: _offer(desk, key), chosen, [first, second], **QUIETLY)
     event = go.click(
         begin, [chosen, base, first, second, rater], [*outputs, ready], **HIDDEN,
         api_visibility="private", concurrency_id="compare", concurrency_limit=2,
+    )  # fmt: skip
+    # What was voted is kept; the pair of one run must not stand below the name of another one.
+    chosen.change(
+        lambda key: (*_offer(desk, key), *_gone(), ""), chosen, [first, second, *outputs, ready],
+        cancels=[event], **QUIETLY,
     )  # fmt: skip
     stop.click(lambda: give_back(), None, None, cancels=[event], **QUIETLY)
     end.click(
@@ -317,6 +321,10 @@ def _tally(vote: Vote) -> "Tally":
     others = {(one.question, one.sides) for one in _sheets(vote)}
     others.add((vote.question, (min(vote.names), max(vote.names))))
     return replace(count, contests=len(others))
+
+
+def _gone() -> tuple[Any, ...]:
+    return "", "", None, *_buttons(visible=False)
 
 
 def _still() -> tuple[Any, ...]:

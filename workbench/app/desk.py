@@ -136,8 +136,9 @@ def saying(action: Callable[P, T]) -> Callable[P, T]:
         try:
             return action(*args, **kwargs)
         except MISTAKES as error:
+            long = store.too_long(error) if isinstance(error, OSError) else ""
             raise gr.Error(
-                html.escape(str(error)),
+                html.escape(": ".join(filter(None, (str(error), long)))),
                 duration=None,
                 title=text("page_mistake"),
                 print_exception=False,

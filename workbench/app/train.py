@@ -16,7 +16,7 @@ from workbench.workspace.overview import Standing, overview
 from workbench.workspace.queue import enqueue
 from workbench.workspace.spawning import ensure_worker
 
-AT_WORK = ("running", "paused", "starting")
+AT_WORK = ("running", "paused", "starting", "finishing")
 ENDED = ("finished", "stopped", "failed", "crashed")
 
 

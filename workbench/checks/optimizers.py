@@ -69,7 +69,7 @@ def prodigy_rate_factors(recipe: Recipe, facts: Facts) -> Found:
     reason="the first update, about {d0:g}, is below half the precision of bfloat16 weights: only "
     "those that start at 0 move, and in a full fine-tune the estimate d never does",
     fix="set training.trainable_dtype=float32, or training.stochastic_rounding=true",
-    source="measured: d is still d0 after 400 steps (tests/optim/test_optimizers.py)",
+    source="measured: d is still d0 after 400 steps (tests/optim/test_methods.py)",
 )
 def prodigy_bfloat16(recipe: Recipe, facts: Facts) -> Found:
     """Prodigy or D-Adaptation on bfloat16 weights, rounded to the nearest."""

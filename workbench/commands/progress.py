@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from workbench.commands.console import heeding_console
+from workbench.commands.drives import heeding_drives
 from workbench.commands.notice import Notice, heeding
 from workbench.commands.terminal import (
     FIRST_PROCESS,
@@ -312,9 +313,11 @@ def follow(run: "Run", view: EventView, notice: Notice | None = None) -> int:
         """By a signal or a notice; a stop asked for by a face or by code is an end in order."""
         return bool(received) or run.asked == "terminated"
 
-    previous = {number: signal.signal(number, stop) for number in ending_signals()}
+    numbers = ending_signals()
+    previous = {number: signal.signal(number, stop) for number in numbers}
+    noticed = heeding(notice or Notice(), run, say)
     try:
-        with heeding_console(closed), heeding(notice or Notice(), run, say):
+        with heeding_console(closed), noticed, heeding_drives(run, numbers):
             for event in run.train():
                 view.draw(event)
                 if told_to_leave() and not view.in_steps:

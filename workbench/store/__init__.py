@@ -2,6 +2,7 @@
 
 from workbench.store.archives import MAX_ARCHIVE_ENTRIES, MAX_ARCHIVE_RATIO, Archive
 from workbench.store.colour import COLOUR_VERSION, Colour
+from workbench.store.drives import DriveWatch, Silence
 from workbench.store.files import (
     FileRefused,
     cache_home,
@@ -38,7 +39,15 @@ from workbench.store.images import (
     to_rgb,
 )
 from workbench.store.streaming import LazyTensor, raw_bytes, stored_tensors, stream_tensors
-from workbench.store.systems import is_far, is_link, patiently, unportable, why_away
+from workbench.store.systems import (
+    is_far,
+    is_link,
+    patiently,
+    too_long,
+    try_longest_name,
+    unportable,
+    why_away,
+)
 from workbench.store.tensors import (
     PICKLE_EXTENSIONS,
     load_tensors,
@@ -59,9 +68,11 @@ __all__ = [
     "UNREAD_EXTENSIONS",
     "Archive",
     "Colour",
+    "DriveWatch",
     "FileRefused",
     "ImageHeader",
     "LazyTensor",
+    "Silence",
     "cache_home",
     "file_hash",
     "free_bytes",
@@ -91,6 +102,8 @@ __all__ = [
     "to_alpha",
     "to_grey",
     "to_rgb",
+    "too_long",
+    "try_longest_name",
     "unportable",
     "weights_path",
     "whole_folder",

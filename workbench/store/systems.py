@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["HELD_S", "is_far", "is_link", "patiently", "unportable", "why_away"]
+__all__ = [
+    "HELD_S", "is_far", "is_link", "patiently", "too_long", "try_longest_name", "unportable",
+    "why_away",
+]  # fmt: skip
 
 Result = TypeVar("Result")
 
@@ -35,6 +38,8 @@ _DEVICES = frozenset(
 )
 _SIGNS = '<>:"|?*'  # refused where the system does: `a:b` would be a hidden stream of `a`
 _WINDOWS = os.name == "nt"
+_LONGEST_PATH = 259  # of Windows, unless its long paths are switched on
+_TOO_LONG = frozenset({3, 206})  # Windows: path not found, file name or extension too long
 
 
 def patiently(act: Callable[[], Result]) -> Result:
@@ -85,6 +90,41 @@ def why_away(path: str | os.PathLike[str]) -> str:
     if error is None or error.errno not in _AWAY:
         return ""
     return f"cannot be reached ({(error.strerror or str(error)).lower()}): mount its drive again"
+
+
+def too_long(error: OSError, path: str | os.PathLike[str] | None = None) -> str:
+    """Say that Windows refused a path for its length; its own words are "path not found".
+
+    Args:
+        error: what it raised.
+        path: what was to be opened or made, where the error does not name it.
+    Returns:
+        Words that follow the system's own; "" where the length is not what is wrong.
+    """
+    named = os.path.abspath(os.fsdecode(error.filename or path or ""))
+    if getattr(error, "winerror", None) not in _TOO_LONG or len(named) <= _LONGEST_PATH:
+        return ""
+    return (
+        f"the path has {len(named)} characters and Windows takes {_LONGEST_PATH}: choose a shorter "
+        "folder, or switch Windows' long paths on"
+    )
+
+
+def try_longest_name(folder: str | os.PathLike[str], length: int) -> None:
+    """Find out on Windows, before any work, whether a folder leaves room for the names in it.
+
+    Args:
+        folder: an existing one.
+        length: characters of the longest path below it that will be written.
+    Raises:
+        OSError: the system refuses such a path.
+    """
+    if not _WINDOWS:
+        return
+    path = os.path.join(os.path.abspath(folder), "x" * length)
+    with open(path, "wb"):
+        pass
+    os.unlink(path)
 
 
 def unportable(name: str) -> str:

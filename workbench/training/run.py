@@ -21,6 +21,7 @@ from workbench.training.state import RunState, StopReason
 from workbench.training.step import NotFinite
 from workbench.training.trainer import Trainer, processes
 
+_LONGEST_NAME = 80  # samples/step-123456/12-forty letters of the prompt-1234567890.png
 Observer = Callable[["Run", Event], Iterable[Event]]
 
 
@@ -156,10 +157,9 @@ class Run:
         if lock is not None:
             with self._writable():
                 lock.acquire()
-                self.control.clear()
-                if not self.state.resuming:
-                    store.write_text(self.folder / "recipe.toml", self.recipe.to_toml())
         try:
+            if lock is not None:
+                self._make_ready()
             if self.state.resuming:
                 self.state.loaded = self._newest_checkpoint(read_only=not first)
             with EventLog(self.folder, rank=0 if first else 1) as self._log:
@@ -168,6 +168,14 @@ class Run:
             if lock is not None:
                 lock.release()
 
+    def _make_ready(self) -> None:
+        """Write what a run begins with, once it is known that there is room for its names."""
+        with self._writable():
+            store.try_longest_name(self.folder, max(_LONGEST_NAME, 30 + len(self.recipe.name)))
+            self.control.clear()
+            if not self.state.resuming:
+                store.write_text(self.folder / "recipe.toml", self.recipe.to_toml())
+
     @contextmanager
     def _writable(self) -> Iterator[None]:
         """Refuse a place where nothing can be written, before anything long begins."""
@@ -175,8 +183,7 @@ class Run:
             yield
         except OSError as error:
             why = store.no_room(error, self.folder) or (error.strerror or str(error)).lower()
-            if getattr(error, "winerror", None) in (3, 206):  # what Windows says of long paths
-                why += f"; a path of {len(str(self.folder.absolute()))} characters may be too long"
+            why = store.too_long(error, self.folder) or why
             raise SettingsError(
                 f"the run folder {self.folder} cannot be written to ({why}): choose another place "
                 "with output.folder or --folder"

@@ -12,7 +12,8 @@ from workbench.workspace import causes, jobs
 from workbench.workspace.folders import Workspace
 from workbench.workspace.jobs import Job
 
-State = Literal["queued", "starting"] | history.State
+State = Literal["queued", "starting", "finishing"] | history.State
+_ENDS = ("finished", "stopped", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class Standing:
 
     Attributes:
         state: "queued" while others are before it, "starting" until its trainer has taken the
-            run's lock, then as `records.history` tells it.
+            run's lock, then as `records.history` tells it. "finishing" after its last step while
+            its process lives: the report is not there yet, and the device is not free.
         summary: what its events say.
         cause: why it failed, crashed, was stopped, waits, or gives no sign of life; "" when all is
             well.
@@ -76,7 +78,8 @@ def _at_work(job: Job, *, position: int | None) -> Standing:
         return Standing("queued", summary, position=position, job=job)
     if job.state == "running" and _is_starting(job):
         return Standing("starting", summary, job=job)
-    return Standing(summary.state, summary, causes.why(job.folder), job=job)
+    state = "finishing" if summary.state in _ENDS else summary.state
+    return Standing(state, summary, causes.why(job.folder), job=job)
 
 
 def _is_starting(job: Job) -> bool:
@@ -91,7 +94,8 @@ def _begun(folder: Path) -> Standing:
     owner = holder(folder)
     if owner is not None and owner.alive:
         summary = history.summary(folder)
-        return Standing(summary.state, summary, summary.cause)
+        state = "finishing" if summary.state in _ENDS else summary.state
+        return Standing(state, summary, summary.cause)
     stamps = [_stamp(folder / name) for name in (log.FILE_NAME, jobs.ENDED, causes.LOG)]
     return _read(folder, (*stamps, owner is None))
 
