@@ -186,9 +186,15 @@ class AttachedFull:
             )
         return self._start
 
-    def state(self) -> dict[str, Tensor]:
-        """Copies of the trainable weights on the CPU, by name."""
-        return {n: p.detach().to("cpu", copy=True) for n, p in self.trainables.items()}
+    def state(self, *, copy: bool = True) -> dict[str, Tensor]:
+        """The trainable weights.
+
+        Args:
+            copy: also of what lies on the CPU already; without, it changes as the weights do.
+        Returns:
+            Tensors on the CPU, by name.
+        """
+        return {n: p.detach().to("cpu", copy=copy) for n, p in self.trainables.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take weights back.
