@@ -153,7 +153,9 @@ class Plan:
     def main_memory_bytes(self) -> int:
         """Beside a GPU: the first weights are drawn in float32, a checkpoint is gathered there."""
         drawn, adapter = 4 * self.num_weights, self.recipe.adapter
-        kept = drawn if isinstance(adapter, Full) and adapter.keep_start else 0
+        kept = 0
+        if isinstance(adapter, Full) and adapter.keep_start:
+            kept = self.num_weights * _itemsize(self.recipe.base.dtype)
         return kept + max(drawn, self.checkpoint_bytes)
 
     @property
