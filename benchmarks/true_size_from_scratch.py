@@ -8,8 +8,9 @@ one picture at 256 px. Text encoders and autoencoder are of true size with rando
 as a single file without a U-Net (nothing is fetched) and removed at the end with the run: 15 GB.
 It trains through `Run`, the loop behind `workbench train`, but leaves out the reload proof.
 
-Claims: the process's own memory (RssAnon), its imports left aside, stays below what `check` plans
-plus a tenth; the first loss is 1 within a tenth; the file holds the published names, every one.
+Claims: the process's own memory (RssAnon), its imports left aside, is at most a tenth more than
+what `check` says of the same recipe; the first loss is 1 within a tenth; the file holds all of the
+published names.
 It does not start where less than 17 GiB are free, and ends with an error rather than take more.
 """
 
@@ -19,10 +20,14 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 from true_size import GB, IMPORTS, Watched, pictures, watch
 from true_size_file import KINDS, original, write
+
+if TYPE_CHECKING:
+    from workbench.training.plan import Plan
 
 NEEDED_GIB = 17
 PRESET = "sdxl-unet-from-scratch"
@@ -70,6 +75,12 @@ def names_saved(run: Path, recipe_name: str) -> tuple[set[str], int]:
     return set(tensors), sum(math.prod(shape) for _, shape in tensors.values())
 
 
+def most_planned(found: "Plan") -> int:
+    """Bytes that a step of one picture takes: what is held, and for a moment more."""
+    own, first = found.memory[0], found.stages[0]
+    return own.held + max(own.update, first.activations[True])
+
+
 def report(taken: Watched, imports: Watched, run: Path) -> None:
     """Print what a run took, by what it was doing."""
     for stage, since_s, _, own in taken.stages:
@@ -90,8 +101,8 @@ def main() -> int:
     free = psutil.virtual_memory().available
     if free < NEEDED_GIB * 2**30:
         parser.error(f"{NEEDED_GIB} GiB of memory must be free, there are {free / 2**30:.1f}")
-    from workbench.models.outline import outline
     from workbench.recipe import Recipe
+    from workbench.training.plan import plan
 
     with tempfile.TemporaryDirectory(dir=asked.folder) as name:
         folder = Path(name)
@@ -106,8 +117,12 @@ def main() -> int:
         report(taken, imports, run)
         first = loss_of_first_step(run)
         names, num_weights = names_saved(run, recipe.name)
-    unet = outline(recipe.base).parts["unet"]
+        found = plan(recipe)  # while the base is there
+    assert found is not None
+    planned, beyond = most_planned(found), taken.own - imports.own
+    unet = found.outline.parts["unet"]
     results = (
+        (f"memory, {planned / GB:.2f} GB planned", f"{beyond / GB:.2f} GB", beyond < 1.1 * planned),
         ("first loss", f"{first:.4f}", abs(first - 1) < 0.1),
         ("names saved", f"{len(names):,}", names == set(unet.state_dict())),
         ("weights saved", f"{num_weights:,}", num_weights == 2_567_463_684),
