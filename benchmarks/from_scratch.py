@@ -1,13 +1,20 @@
 """How a U-Net begins from nothing: first loss and curve, by initial weights and optimizer.
 
     python benchmarks/from_scratch.py [--steps 200] [--page curves.html] [key=value ...]
+    python benchmarks/from_scratch.py --smoke 3 [--steps 200]
 
 Claims: with a zero output layer the first loss is that of predicting zero, 1 within 0.1; small
 normal weights and Lion are learning after 200 steps (below 0.7). The runs are the preset
 `critters-base` with pictures drawn on the fly; the same seed, batches and noise in all of them.
+
+`--smoke N` trains the critters as `sdxl-unet-from-scratch` trains SDXL (small normal weights, 8-bit
+Lion, weights and computation in bfloat16, activations recomputed) and compares its curve with that
+of Lion in float32, N seeds each. Claim: at every mark the means differ by at most twice their
+standard error over the seeds.
 """
 
 import argparse
+import math
 import statistics
 import sys
 import tempfile
@@ -39,6 +46,13 @@ BEGINNINGS = {
     ),
     "default weights, Lion, output not zero": ("base.from_scratch.zero_output=false", *LION),
 }
+SMOKE = "small normal .02, Lion"  # what the next is compared with
+AS_SDXL = (
+    *("base.from_scratch.weights=small_normal", "base.dtype=bfloat16"),
+    *("base.gradient_checkpointing=true", "adapter.keep_start=false"),
+    *("training.precision=bfloat16", "training.trainable_dtype=bfloat16"),
+    *("optimizer.kind=lion8bit", "optimizer.learning_rate=1e-4", "optimizer.weight_decay=0"),
+)
 
 
 def losses(overrides: tuple[str, ...], *, steps: int) -> list[float]:
@@ -51,14 +65,40 @@ def losses(overrides: tuple[str, ...], *, steps: int) -> list[float]:
         return [event.loss for event in run.train() if isinstance(event, Progress)]
 
 
+def smoke(num_seeds: int, marks: list[int], overrides: list[str]) -> int:
+    """Compare SDXL's way with Lion in float32 over some seeds; 1 if they differ."""
+    means: dict[str, list[list[float]]] = {}
+    for name, chosen in {"float32, Lion": BEGINNINGS[SMOKE], "as SDXL": AS_SDXL}.items():
+        means[name] = []
+        for seed in range(num_seeds):
+            seeded = (*chosen, f"training.seed={seed}", f"base.from_scratch.seed={seed}")
+            curve = losses((*seeded, *overrides), steps=marks[-1])
+            means[name].append([statistics.mean(curve[step - 25 : step]) for step in marks])
+            shown = "".join(f"{mean:8.3f}" for mean in means[name][-1])
+            print(f"{name:14} seed {seed}: first {curve[0]:.3f}, to {marks}: {shown}", flush=True)
+    fails = 0
+    for step, one, other in zip(
+        marks, *(zip(*rows, strict=True) for rows in means.values()), strict=True
+    ):
+        error = math.sqrt((statistics.variance(one) + statistics.variance(other)) / num_seeds)
+        apart = statistics.mean(other) - statistics.mean(one)
+        verdict = "holds" if abs(apart) <= 2 * error else "FAILS"
+        fails += verdict == "FAILS"
+        print(f"to {step}: {apart:+.3f}, standard error {error:.3f}: {verdict}")
+    return int(fails > 0)
+
+
 def main() -> int:
     """Print a line for each beginning; 1 if a claim does not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--smoke", type=int, metavar="N", help="seeds, at least 2")
     parser.add_argument("--page", type=Path, help="HTML file for the curves")
     parser.add_argument("overrides", nargs="*")
     chosen = parser.parse_args()
     marks = [step for step in (50, 100, 200, 400, 800) if step <= chosen.steps]
+    if chosen.smoke:
+        return smoke(chosen.smoke, marks, chosen.overrides)
     print(f"{'beginning':42} first " + "".join(f"{f'to {step}':>8}" for step in marks))
     seen: dict[str, list[float]] = {}
     for name, overrides in BEGINNINGS.items():

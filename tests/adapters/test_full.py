@@ -1,5 +1,6 @@
 """A full fine-tune goes back to its base to the last bit, and keeps what it learned meanwhile."""
 
+import pytest
 import torch
 from bitwise import same
 from torch import nn
@@ -46,3 +47,21 @@ def test_rounded_weights_come_back():
         for name, p in adapter.trainables.items():
             assert same(p.data, learned[name].to(torch.bfloat16).float())
     assert same(adapter.state(), learned)
+
+
+def test_first_weights_are_kept_in_the_bases_own_type_and_come_back_in_it():
+    """Half the memory of fp32 for a base in bfloat16, and not a bit less."""
+    torch.manual_seed(0)
+    module = nn.Linear(3, 2).bfloat16()
+    first = {name: p.detach().clone() for name, p in module.named_parameters()}
+    adapter = Full().attach({"unet": module}, {}, generator=torch.Generator())
+    assert {tensor.dtype for tensor in adapter._first_weights().values()} == {torch.bfloat16}
+    for p in adapter.trainables.values():
+        p.data += 0.1
+    with adapter.strength(0):
+        assert all(same(p.data, first[n].float()) for n, p in module.named_parameters())
+    changes = dict(adapter.delta())
+    assert all(change.dtype == torch.float32 for change in changes.values())
+    assert changes["unet.bias"].tolist() == pytest.approx([0.1, 0.1], abs=1e-3)
+    adapter.detach()
+    assert all(same(p.data, first[n]) for n, p in module.named_parameters())

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from workbench.optim import Ema, EMASettings
+from workbench.optim import ema as ema_module
 
 
 def weights(dtype: torch.dtype = torch.float32) -> dict[str, torch.nn.Parameter]:
@@ -99,3 +100,25 @@ def test_decay_has_no_effect_while_the_warmup_acts(decay: float, steps: int) -> 
     assert settings.decay_at(steps + 1) == decay
     if steps:
         assert settings.decay_at(steps - 2) < decay
+
+
+def test_is_the_same_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SDXL's weights in bf16 are not widened all at once, which would take 10 GB."""
+    whole, pieces = weights(torch.bfloat16), weights(torch.bfloat16)
+    one = EMASettings(decay=0.8).build(whole)
+    monkeypatch.setattr(ema_module, "PIECE", 1)
+    other = EMASettings(decay=0.8).build(pieces)
+    walk(whole, one, 5)
+    walk(pieces, other, 5)
+    assert len(other._pieces) == 2 and len(one._pieces) == 1
+    assert all(torch.equal(value, other.average[name]) for name, value in one.average.items())
+
+
+def test_a_state_to_be_written_at_once_is_not_copied() -> None:
+    params = weights()
+    ema = EMASettings(decay=0.8).build(params)
+    lent, kept = ema.state(copy=False), ema.state()
+    walk(params, ema, 3)
+    name = next(iter(params))
+    assert torch.equal(lent[name], ema.average[name])
+    assert not torch.equal(kept[name], ema.average[name])

@@ -72,8 +72,8 @@ class AttachedAdapter(Protocol):
         """Context in which the model is W + strength (W' - W); 0 is the base bit for bit."""
         ...
 
-    def state(self) -> dict[str, Tensor]:
-        """Copies on the CPU of the weights, by name, that `load` takes."""
+    def state(self, *, copy: bool = True) -> dict[str, Tensor]:
+        """Weights by name, on the CPU, for `load`; copies unless they are only to be read now."""
         ...
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -294,13 +294,15 @@ class AttachedNetwork:
         for parameter in self._starts.get(name, {}).values():
             parameter.requires_grad_(False)
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self, *, copy: bool = True) -> dict[str, Tensor]:
         """The trainable weights, and what was taken off the base at the start.
 
+        Args:
+            copy: also of what lies on the CPU already; without, it changes as the weights do.
         Returns:
-            Copies on the CPU, by name.
+            Tensors on the CPU, by name.
         """
-        return {n: p.detach().to("cpu", copy=True) for n, p in self._kept().items()}
+        return {n: p.detach().to("cpu", copy=copy) for n, p in self._kept().items()}
 
     def _kept(self) -> dict[str, nn.Parameter]:
         starts = {

@@ -87,6 +87,8 @@ class AttachedFull:
         self.modules = {part: parts[part] for part in settings.parts(parts)}
         for module in parts.values():
             module.requires_grad_(False)
+        # In the base's own type: half of what fp32 takes, and the same values.
+        self._start = self._copied() if settings.keep_start else None
         self._dtypes = {
             f"{part}.{name}": p.dtype
             for part, module in self.modules.items()
@@ -99,9 +101,16 @@ class AttachedFull:
         }
         for p in self.trainables.values():
             p.requires_grad_()
-        self._start = self.state() if settings.keep_start else None
         self._trained: dict[str, Tensor] = {}  # while another strength than 1 is set
         self._strength = 1.0
+
+    def _copied(self) -> dict[str, Tensor]:
+        """The weights of the parts that learn, on the CPU."""
+        return {
+            f"{part}.{name}": p.detach().to("cpu", copy=True)
+            for part, module in self.modules.items()
+            for name, p in module.named_parameters()
+        }
 
     @property
     def keeps_base(self) -> bool:
@@ -166,12 +175,14 @@ class AttachedFull:
         if not self._trained:
             self._trained = {name: p.data for name, p in self.trainables.items()}
         for name, p in self.trainables.items():
-            first, trained = start[name].to(p.device), self._trained[name]
-            # Not copied: weights that learn in bfloat16 cannot hold the base's.
+            trained = self._trained[name]
             if strength == 1:
                 p.data = trained
-            elif strength == 0:
-                p.data = first.clone()  # by arithmetic, -0.0 would become 0.0
+                continue
+            # Not copied into `p`: weights that learn in bfloat16 cannot hold the base's.
+            first = start[name].to(p.device, torch.float32, copy=True)
+            if strength == 0:
+                p.data = first  # by arithmetic, -0.0 would become 0.0
             else:
                 p.data = first + strength * (trained - first)
         self._strength = strength
@@ -186,9 +197,15 @@ class AttachedFull:
             )
         return self._start
 
-    def state(self) -> dict[str, Tensor]:
-        """Copies of the trainable weights on the CPU, by name."""
-        return {n: p.detach().to("cpu", copy=True) for n, p in self.trainables.items()}
+    def state(self, *, copy: bool = True) -> dict[str, Tensor]:
+        """The trainable weights.
+
+        Args:
+            copy: also of what lies on the CPU already; without, it changes as the weights do.
+        Returns:
+            Tensors on the CPU, by name.
+        """
+        return {n: p.detach().to("cpu", copy=copy) for n, p in self.trainables.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take weights back.
@@ -210,7 +227,7 @@ class AttachedFull:
         """
         start = self._first_weights()
         for name, p in self.trainables.items():
-            yield name, p.detach() - start[name].to(p.device)
+            yield name, p.detach() - start[name].to(p.device, torch.float32)
 
     def save(
         self, path: Path, *, name_of: NameOf, dtype: torch.dtype, metadata: dict[str, str]

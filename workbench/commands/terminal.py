@@ -83,14 +83,17 @@ def duration(seconds: float) -> str:
     Args:
         seconds: >= 0.
     Returns:
-        For example "4.2 s", "3 min 05 s" or "2 h 10 min".
+        For example "4.2 s", "3 min 05 s", "2 h 10 min" or "3 d 04 h".
     """
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes, rest_s = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest_s:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min"
+    return f"{hours // 24:,} d {hours % 24:02d} h"
 
 
 def byte_size(num_bytes: float) -> str:

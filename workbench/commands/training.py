@@ -87,8 +87,12 @@ def check(
         float | None, typer.Option(min=0, help="of this machine; --measure then says the cost.")
     ] = None,
 ) -> None:
-    """Read a recipe's settings and pictures and name their pitfalls, without training."""
+    """Read a recipe's settings and pictures and name their pitfalls, without training.
+
+    Of a U-Net from nothing it also says what that will take: weights, memory, time, disk.
+    """
     from workbench import checks
+    from workbench.commands.plan import show_plan
 
     chosen = load_recipe(recipe, settings)
     dataset = _pictures(chosen)
@@ -96,6 +100,7 @@ def check(
     if dataset is not None:
         show_left_out(dataset, most=MOST_SET_ASIDE, doubts=False)  # the findings say those
     show_findings(findings, pictures=dataset is not None)
+    show_plan(chosen)
     if any(finding.stops for finding in findings):
         raise typer.Exit(2)
     if measure or price_per_hour is not None:

@@ -37,7 +37,7 @@ def fresh_unet(base: Path, settings: BaseSettings) -> Any:
 
     chosen = settings.from_scratch
     assert chosen is not None
-    structure = _structure(base / "unet" / "config.json", chosen)
+    structure = unet_structure(base / "unet" / "config.json", chosen)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(chosen.seed, "from_scratch"))
         unet: Any = UNet2DConditionModel.from_config(structure)
@@ -45,8 +45,18 @@ def fresh_unet(base: Path, settings: BaseSettings) -> Any:
     return unet.to(getattr(torch, settings.dtype))
 
 
-def _structure(base: Path, settings: FromScratch) -> dict[str, Any]:
-    """The config to build from, which joins the base's autoencoder and text encoders."""
+def unet_structure(base: Path, settings: FromScratch) -> dict[str, Any]:
+    """Read the config to build from, which joins the base's autoencoder and text encoders.
+
+    Args:
+        base: config.json of the base's U-Net; may be missing where the settings name another.
+        settings: which config.
+    Returns:
+        The U-Net's config.
+    Raises:
+        SettingsError: `config` does not fit the base's other parts.
+        FileRefused: a config cannot be read.
+    """
     if settings.config is None:
         return store.read_json(base)
     path = Path(settings.config)

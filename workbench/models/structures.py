@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from workbench import store
 from workbench.models.naming import original_path, text_name
 from workbench.models.source import CONFIGS
 
-__all__ = ["TITLES", "Structure", "lora_name", "structure"]
+__all__ = ["TITLES", "Structure", "lora_name", "on_meta", "structure"]
 
 TITLES = {
     "sd1": "Stable Diffusion 1.x",
@@ -80,15 +81,37 @@ def structure(version: str) -> Structure:
     Returns:
         The modules, made once.
     """
-    from diffusers import UNet2DConditionModel
+    parts = on_meta(CONFIGS / version)
+    del parts["vae"]  # no adapter is on it
+    return Structure(version, parts)
+
+
+def on_meta(folder: Path, *, unet: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Build the modules that a diffusers folder describes, on the device "meta".
+
+    Args:
+        folder: with a config.json for each part; no weights are needed.
+        unet: config of the U-Net; the folder's by default.
+    Returns:
+        "unet", "text_encoder", for SDXL "text_encoder_2", and "vae" where it is described.
+    """
+    from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    folder = CONFIGS / version
+    def described(part: str) -> dict[str, Any]:
+        return store.read_json(folder / part / "config.json")
+
+    def has(part: str) -> bool:
+        return (folder / part / "config.json").exists()
+
     kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
     with torch.device("meta"):
-        described = store.read_json(folder / "unet" / "config.json")
-        parts: dict[str, Any] = {"unet": UNet2DConditionModel.from_config(described)}
+        parts: dict[str, Any] = {
+            "unet": UNet2DConditionModel.from_config(dict(unet or described("unet")))
+        }
         for part, kind in kinds.items():
-            if (path := folder / part / "config.json").exists():
-                parts[part] = kind(CLIPTextConfig(**store.read_json(path)))
-    return Structure(version, parts)
+            if has(part):
+                parts[part] = kind(CLIPTextConfig(**described(part)))
+        if has("vae"):
+            parts["vae"] = AutoencoderKL.from_config(described("vae"))
+    return parts

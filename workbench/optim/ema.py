@@ -14,6 +14,7 @@ from torch import Tensor
 
 from workbench.settings import Settings, setting
 
+PIECE = 2**26  # bf16 weights that are widened at a time: 256 MiB in fp32
 _COUNT = "num_updates"  # no weight is called so: their names hold dots
 
 
@@ -72,6 +73,7 @@ class Ema:
             name: p.detach().to(torch.float32, copy=True) for name, p in self._params.items()
         }
         self._swapped = False
+        self._pieces = list(_pieces(self._params))
 
     @property
     def decay(self) -> float:
@@ -87,8 +89,10 @@ class Ema:
     def update(self) -> None:
         """Take the present weights in; call it after every optimizer step."""
         assert not self._swapped, "the average would take itself in"
-        weights = [p.detach().to(torch.float32) for p in self._params.values()]
-        torch._foreach_lerp_(list(self._shadow.values()), weights, 1 - self.decay)
+        weight = 1 - self.decay
+        for names in self._pieces:
+            weights = [self._params[name].detach().to(torch.float32) for name in names]
+            torch._foreach_lerp_([self._shadow[name] for name in names], weights, weight)
         self.num_updates += 1
 
     @contextmanager
@@ -118,13 +122,15 @@ class Ema:
         pairs = zip(self._params.values(), self._shadow.values(), strict=True)
         return math.sqrt(sum(float((p.detach() - s).square().sum()) for p, s in pairs))
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self, *, copy: bool = True) -> dict[str, Tensor]:
         """Everything a checkpoint needs.
 
+        Args:
+            copy: also of what lies on the CPU already; without, it changes with the next update.
         Returns:
             Name to average, fp32 on the CPU, and the number of updates.
         """
-        tensors = {name: s.to("cpu", copy=True) for name, s in self._shadow.items()}
+        tensors = {name: s.to("cpu", copy=copy) for name, s in self._shadow.items()}
         return tensors | {_COUNT: torch.tensor(self.num_updates)}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -148,3 +154,17 @@ class Ema:
     def _put(self, values: Mapping[str, Tensor]) -> None:
         for name, p in self._params.items():
             p.copy_(values[name])
+
+
+def _pieces(params: Mapping[str, Tensor]) -> Iterator[list[str]]:
+    """Split weights into pieces of about `PIECE`, so that no second copy of all is in memory."""
+    piece: list[str] = []
+    size = 0
+    for name, p in params.items():
+        piece.append(name)
+        size += p.numel()
+        if size >= PIECE:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece

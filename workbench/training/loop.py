@@ -31,6 +31,7 @@ def events(run: RunState) -> Iterator[Event]:
         yield from leaving.who_asked(run)
         yield Finished(step=0, reason=run.asked or "stopped")
         return
+    run.loaded = None  # what it held is in the model now
     for module in trainer.adapter.modules.values():
         module.train()
     total, steps = trainer.total_steps, trainer.loader.steps(run.step)

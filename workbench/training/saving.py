@@ -55,7 +55,7 @@ def save_checkpoint(trainer: Trainer, folder: Path, step: int, *, seconds: float
     """
     base = trainer.stable_loss.base
     states: dict[str, Any] = {
-        "adapter": trainer.adapter.state(),
+        "adapter": trainer.adapter.state(copy=False),  # written before the next step
         "optimizer": trainer.optimizer.state_dict(),
         "schedule": trainer.schedule.state_dict(),
         "cursor": {
@@ -71,7 +71,7 @@ def save_checkpoint(trainer: Trainer, folder: Path, step: int, *, seconds: float
         "validation": {k: {"edges": v.edges, "values": v.values.tolist()} for k, v in base.items()},
     }
     if trainer.ema is not None:
-        states["ema"] = trainer.ema.state()
+        states["ema"] = trainer.ema.state(copy=False)
     elif trainer.averaging.active:  # what files are made from, to prove them by
         with trainer.averaging.shown():
             states["shown"] = trainer.adapter.state()

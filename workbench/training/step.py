@@ -144,8 +144,7 @@ def update(
         NotFinite: the gradient is NaN or infinite; nothing was changed.
     """
     trainer.accelerator.unscale_gradients()
-    gradients = [p.grad for p in trainer.trainables.values() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
+    norm = _gradient_norm(trainer)
     # The one moment where the processor waits for the device.
     read = torch.cat([torch.stack([loss, norm.to(loss.device)]), by_bin.flatten()])
     loss_value, norm_value, *bins = trainer.average(read).tolist()
@@ -173,6 +172,12 @@ def update(
         rates=rates,
         timestep_losses=_timestep_losses(trainer, bins),
     )
+
+
+def _gradient_norm(trainer: "Trainer") -> Tensor:
+    """2-norm over all trainables; no list of gradients outlives it, which would keep them all."""
+    gradients = [p.grad for p in trainer.trainables.values() if p.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)
 
 
 def _timestep_losses(trainer: "Trainer", bins: list[float]) -> tuple[TimestepLoss, ...]:
