@@ -69,7 +69,8 @@ def _tiles(number: int, size_px: tuple[int, int]) -> Picture:
     """A mosaic of square stones on black joints."""
     seen = sample_attributes(random.Random(f"tiles {number}"))
     width, height = size_px
-    small = draw(seen, *size_px).convert("L").resize((width // 8, height // 8), Image.Resampling.BOX)
+    light = draw(seen, *size_px).convert("L")
+    small = light.resize((width // 8, height // 8), Image.Resampling.BOX)
     shades = np.asarray(small, dtype=np.float32)[..., None] / 255
     stones = np.asarray((10, 60, 90)) * (1 - shades) + np.asarray((170, 255, 225)) * shades
     pixels = np.repeat(np.repeat(stones, 8, axis=0), 8, axis=1)

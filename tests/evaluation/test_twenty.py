@@ -1,4 +1,4 @@
-"""Of twenty LoRAs made by recipes that it is not told of, the verdict finds the right words for 18."""
+"""Twenty LoRAs by recipes that the verdict is not told of: it finds the right words for 18."""
 
 import os
 from pathlib import Path
