@@ -401,7 +401,7 @@ def test_another_choice_ends_what_is_being_drawn_and_clears_it(desk):
     changed = [f for f in functions if (source._id, "change") in f.targets]
     ended = {number for f in changed for number in f.cancels}
     cleared = {block._id for f in changed for block in f.outputs}
-    for name in ("compare-grid-go", "compare-measure-go"):
+    for name in ("compare-grid-go", "compare-measure-go", "vote-go"):
         (button,) = (b for b in page.blocks.values() if b.elem_id == name)
         (drawing,) = (f for f in functions if (button._id, "click") in f.targets)
         assert drawing._id in ended, name

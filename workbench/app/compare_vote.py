@@ -108,10 +108,14 @@ def build(desk: Desk, chosen: gr.Dropdown, base: gr.Textbox) -> None:
         yield from _vote(desk, now, choice)
 
     outputs = [said, shown, vote, *buttons.values()]
-    chosen.change(lambda key: _offer(desk, key), chosen, [first, second], **QUIETLY)
     event = go.click(
         begin, [chosen, base, first, second, rater], [*outputs, ready], **HIDDEN,
         api_visibility="private", concurrency_id="compare", concurrency_limit=2,
+    )  # fmt: skip
+    cleared = ("", "", None, *_buttons(visible=False), "")  # given votes are kept already
+    chosen.change(
+        lambda key: (*_offer(desk, key), *cleared), chosen, [first, second, *outputs, ready],
+        cancels=[event], **QUIETLY,
     )  # fmt: skip
     stop.click(lambda: give_back(), None, None, cancels=[event], **QUIETLY)
     end.click(
