@@ -23,7 +23,8 @@ def experiment(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="WHAT", help="noises, optimizers, did-not-update, or a recipe with --vary."
+            metavar="WHAT",
+            help="noises, optimizers, prior, did-not-update, or a recipe with --vary.",
         ),
     ],
     settings: Overrides = None,
@@ -37,16 +38,26 @@ def experiment(
     out: Annotated[Path, typer.Option(help="folder for the runs and the page.")] = Path(
         "experiment"
     ),
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="prior: a few steps, to see that it works.")
+    ] = False,
 ) -> None:
     """Train a recipe in several variants and compare them: numbers, and pictures side by side.
 
     A variant that has finished in the folder is not trained again; one that was cut off goes on.
     """
     from workbench.evaluation import experiment as experiments
-    from workbench.evaluation import experiment_page
+    from workbench.evaluation import experiment_page, priors
     from workbench.evaluation.experiment_course import course
     from workbench.evaluation.likeness import likeness_of
+    from workbench.settings import SettingsError
 
+    if name == priors.NAME and not vary:
+        length = [] if steps is None else [f"length.steps={steps}"]
+        _priors([*(settings or []), *length], out, tiny=tiny)
+        return
+    if tiny:
+        raise SettingsError(f"--tiny is for `experiment prior`; for {name}, --steps gives fewer")
     chosen = _variants(name, settings or [], vary or [], steps, out)
     for number, variant in enumerate(chosen, 1):
         _train(variant, out / variant.name, f"{number} of {len(chosen)}")
@@ -79,7 +90,7 @@ def _variants(
     else:
         raise SettingsError(
             f"nothing to compare: give --vary with {name}, for example "
-            f"--vary noise.kind=gaussian,offset; or choose {' or '.join(experiments.READY)}"
+            f"--vary noise.kind=gaussian,offset; or choose {', '.join(experiments.READY)} or prior"
         )
     length = [] if steps is None else [f"length.steps={steps}"]
     said: set[str] = set()
@@ -92,6 +103,34 @@ def _variants(
 
     given = [*settings, *length]
     return experiments.variants(recipe, changes, overrides=given, out=out, override=override)
+
+
+def _priors(settings: Sequence[str], out: Path, *, tiny: bool) -> None:
+    """Train with each prior and without, measure each run once it is trained, and tell."""
+    from workbench import store
+    from workbench.evaluation import prior_table, priors
+    from workbench.training.prior import make_prior
+
+    study = priors.TINY if tiny else priors.Study()
+    recipe = priors.taught([*(priors.TINY_SETTINGS if tiny else ()), *settings])
+    every = priors.runs(study, recipe, out)
+    say(f"{len(every)} runs of {recipe.length.steps} steps or fewer; those done are not repeated.")
+    with StageBar() as bar:
+        for folder, drawn in priors.drawn_by_base(study, out).values():
+            for done, total in make_prior(recipe, folder, drawn):
+                bar.update("drawing the prior", done, total, unit="pictures")
+    dataset = priors.common_pictures(recipe)
+    found: dict[str, list[priors.Measured]] = {}
+    made: list[prior_table.Row] = []
+    for number, (cell, variant) in enumerate(every, 1):
+        folder = out / variant.name
+        _train(variant, folder, f"{number} of {len(every)}")
+        found.setdefault(cell.name, []).append(priors.measured(folder, study, dataset=dataset))
+        made = prior_table.rows(found)
+        store.write_text(out / "prior.md", prior_table.as_markdown(made))
+    table(prior_table.HEAD, map(prior_table.line, made))
+    say("with trigger, without: likeness above the base's. leak: share that is there uncalled.")
+    say(str(out / "prior.md"))
 
 
 def _train(variant: "Variant", folder: Path, number: str) -> None:
