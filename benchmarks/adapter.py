@@ -21,7 +21,7 @@ from workbench.adapters import LoHa, LoKr, LoRA
 from workbench.models import loading as models
 from workbench.models.family import Condition, Family, SizeInfo
 from workbench.recipe import Recipe
-from workbench.training.trainer import processes
+from workbench.training.devices import processes
 
 ROUNDS, STEPS, BATCH_SIZE = 12, 8, 4
 MAX_RATIO = 1.10

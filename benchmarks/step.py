@@ -28,8 +28,9 @@ from workbench.models import loading as models
 from workbench.models.family import Condition, Family
 from workbench.recipe import Recipe
 from workbench.settings import replace
+from workbench.training.devices import processes
 from workbench.training.run import Run
-from workbench.training.trainer import Trainer, assemble, processes
+from workbench.training.trainer import Trainer, assemble
 
 ROUNDS, STEPS = 12, 8
 CACHE_ROUNDS, NUM_PICTURES = 5, 256

@@ -6,6 +6,7 @@ import pytest
 from tiny_recipes import tiny_recipe, write_photos
 
 from workbench import cli
+from workbench.commands.terminal import console
 from workbench.recipe import Recipe
 from workbench.training import plan as planning
 from workbench.training.plan import Stage
@@ -41,7 +42,7 @@ def row(said: str, first: str) -> list[str]:
 def test_sdxl_is_planned_without_a_file_of_it(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(console, "width", 160)
     code, said = check(capsys, SDXL, "output.folder=.")
     assert code == 0
     assert "stabilityai/stable-diffusion-xl-base-1.0 cannot be found on this machine" in said
@@ -68,7 +69,7 @@ def test_sdxl_is_planned_without_a_file_of_it(
 def test_a_moving_average_is_counted_where_it_is_on(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(console, "width", 160)
     _, said = check(capsys, SDXL, "ema.decay=0.9999")
     assert row(said, "lion8bit (this recipe)")[4] == "9.56 GiB"
     assert row(said, "lion8bit without ema")[4] == "none"
@@ -94,7 +95,7 @@ def test_a_tiny_base_is_planned_whole(
     tiny_sd: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     """Nothing stands in here: passes are counted, the rate of this machine is measured."""
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(console, "width", 160)
     recipe: Recipe = tiny_recipe(
         tiny_sd,
         write_photos(tmp_path / "photos"),

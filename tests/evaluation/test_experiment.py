@@ -247,7 +247,10 @@ def test_an_experiment_goes_on_where_it_was_cut_off(
     assert "gaussian (1 of 2): trained already" in shown
     assert "held out" in shown and "offset: stopped" not in shown
     page = Path("out/experiment.html").read_text()
-    assert page.count("<img") == 2 * 3, "two prompts, by the base and both variants"
+    pictures, way = page.partition("The way there")[::2]
+    assert pictures.count("<img") == 2 * 3, "two prompts, by the base and both variants"
+    assert way.count("<img") == 2 * 2 * 2, "two prompts, by the base and at the end, of each"
+    assert way.count("<h3>") == 2 and way.count("<svg") == 2
 
     assert run(*varied, "--steps", "3") == 2
     told = capsys.readouterr().err

@@ -5,6 +5,8 @@ from checks_pictures import SQUARE, Pictures
 from rule_cases.case import PROSE, SD, SDXL, Case, case
 from workbench.data.subsets import SetAside
 
+FILLS = "base.path=critters-inpainting"
+
 CASES: dict[str, Case] = {
     # images
     "sdxl_resolution": case(
@@ -203,5 +205,23 @@ CASES: dict[str, Case] = {
         "data.augment.flip=0.5",
         good="data.augment.flip=0",
         pictures=Pictures(["cat, left eye closed"] * 9),
+    ),
+    # inpainting
+    "inpainting_without_its_base": case("data.inpainting={}", good=FILLS),
+    "inpainting_unsaid": case(FILLS, good="data.inpainting.source=random"),
+    "inpainting_coverage": case(
+        FILLS,
+        pictures=Pictures(coverages=[0.2, 0.4]),
+        better=Pictures(),
+    ),
+    "inpainting_all_white": case(
+        FILLS,
+        pictures=Pictures(coverages=[1.0] * 4),
+        better=Pictures(coverages=[1.0] * 3 + [0.5]),
+    ),
+    "inpainting_small": case(
+        FILLS,
+        pictures=Pictures(coverages=[0.01] * 4),
+        better=Pictures(coverages=[0.1] * 4),
     ),
 }

@@ -95,8 +95,7 @@ class Facts:
     @property
     def learnt(self) -> Sequence[float]:
         """Those of `coverages` that weigh the loss."""
-        fills = self.dataset is not None and self.dataset.settings.inpainting is not None
-        return () if fills or self.base.inpaints else self.coverages
+        return () if self.base.inpaints else self.coverages
 
     @property
     def filled(self) -> Sequence[float]:

@@ -64,7 +64,8 @@ def _recipe(concept: str, images: Path, out: Path, base: str) -> "Recipe":
 
     import workbench as wb
     from workbench.base_change import with_base
-    from workbench.critters.concepts import CONCEPTS, without_surroundings
+    from workbench.critters.concepts import CONCEPTS
+    from workbench.critters.masked import without_surroundings
     from workbench.models.source import BUILT_IN
     from workbench.settings import SettingsError
 

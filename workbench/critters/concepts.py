@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw
+from PIL import Image, ImageDraw
 
 from workbench import store
 from workbench.critters.attributes import Attributes, sample_attributes, tags
@@ -28,7 +28,6 @@ from workbench.critters.draw import (
     Anatomy,
     Part,
     draw,
-    plan,
     world,
 )
 from workbench.critters.pen import Pen
@@ -205,9 +204,6 @@ def _everyday(seed: int, index: int, sizes: Sequence[tuple[int, int]]) -> Pictur
 
 
 PRIOR, NUM_PRIOR = "prior", 16
-MASKED, NUM_MASKED = "masked", 8
-_MASKED_WORLD = 2000
-_MARGIN_PX = 12  # around a creature: another one may have longer ears
 _PRIOR_WORLD = 1000  # worlds 0 and 1 train and measure the base
 SCENE_TAGS = frozenset({"hills", "sunset", "checkered floor", "dots"})
 CONCEPTS: dict[str, Concept] = {
@@ -292,18 +288,6 @@ CONCEPTS: dict[str, Concept] = {
 }
 
 
-def without_surroundings(prompt: str) -> str:
-    """Take out of a prompt what a base for inpainting sees around the mask.
-
-    Args:
-        prompt: of tags.
-    Returns:
-        The others: what is to be drawn.
-    """
-    kept = [x for x in prompt.split(", ") if x not in SCENE_TAGS and not x.endswith("background")]
-    return ", ".join(kept)
-
-
 def concept(name: str) -> Concept:
     """Look a concept up.
 
@@ -338,50 +322,6 @@ def concept_pictures(
     chosen = concept(name)
     sides = [sizes[index % len(sizes)] for index in range(chosen.num_pictures)]
     return [chosen.make(seed, index, size) for index, size in enumerate(sides)]
-
-
-def masked_pictures(
-    count: int = NUM_MASKED, *, seed: int = 0, sizes: Sequence[tuple[int, int]] = ((128, 128),)
-) -> list[tuple[Image.Image, Image.Image, str]]:
-    """Draw critters to be made anew where they stand, for a base that fills in.
-
-    Args:
-        count: how many.
-        seed: which set of them.
-        sizes: (width, height) pairs to choose from, multiples of 16.
-    Returns:
-        Pictures, masks that are white around the creature, and captions.
-    """
-    found = []
-    for index in range(count):
-        attributes, width, height = plan(_MASKED_WORLD + seed, index, sizes)
-        image = draw(attributes, width, height)
-        empty = draw(attributes, width, height, parts=())
-        left, top, right, bottom = ImageChops.difference(image, empty).getbbox() or (0, 0, 1, 1)
-        box = (left - _MARGIN_PX, top - _MARGIN_PX, right + _MARGIN_PX, bottom + _MARGIN_PX)
-        mask = Image.new("L", image.size, 0)
-        ImageDraw.Draw(mask).rounded_rectangle(box, radius=2 * _MARGIN_PX, fill=255)
-        found.append((image, mask, ", ".join(tags(attributes))))
-    return found
-
-
-def write_masked(folder: str | Path) -> list[Path]:
-    """Write `masked_pictures` as a folder: NAME.png, NAME-mask.png and NAME.txt.
-
-    Args:
-        folder: made if it is not there; files of the same names are replaced.
-    Returns:
-        Paths of pictures and masks.
-    """
-    paths = []
-    for index, (image, mask, text) in enumerate(masked_pictures()):
-        path = Path(folder) / f"{MASKED}-{index:02d}.png"
-        cover = path.with_name(f"{path.stem}-mask.png")
-        store.write_bytes(path, store.png(image))
-        store.write_bytes(cover, store.png(mask))
-        store.write_text(path.with_suffix(".txt"), text + "\n")
-        paths += [path, cover]
-    return paths
 
 
 def write_concept(name: str, folder: str | Path, seed: int = 0) -> list[Path]:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import IO
 
 from workbench import store
-from workbench.critters.concepts import CONCEPTS, MASKED, PRIOR, write_concept, write_masked
 from workbench.critters.draw import WORLD_SIZES
 from workbench.data import sources
 from workbench.data.augment import Box
 from workbench.data.buckets import BucketSettings, Placement, place, why_excluded
 from workbench.data.captioning import CaptionReader, named
+from workbench.data.drawn import source
 from workbench.data.duplicates import Duplicates
 from workbench.data.inpainting import InpaintingSettings
 from workbench.data.kohya import KohyaFolders
@@ -81,7 +81,7 @@ def read_subset(
         raise SettingsError(
             f"{prefix}.num_images is for {WORLD} alone, got {subset.num_images}; leave it out"
         )
-    path = _source(subset.path, setting=f"{prefix}.path")
+    path = source(subset.path, setting=f"{prefix}.path")
     files = sources.open_files(path, setting=f"{prefix}.path", recursive=subset.recursive)
     whole = path.resolve()
     root_name = whole.stem if whole.is_file() else whole.name
@@ -92,28 +92,6 @@ def read_subset(
     for name in files.names:
         reader.take(name)
     return reader.finish(prefix)
-
-
-def _source(path: str, *, setting: str) -> Path:
-    """The folder or archive that a path means; a concept of the embedded world is drawn first."""
-    world, colon, name = path.partition(":")
-    if (world, colon) != ("critters", ":"):
-        return Path(path).expanduser()
-    if name not in (*CONCEPTS, PRIOR, MASKED):
-        known = ", ".join(f"critters:{concept}" for concept in (*CONCEPTS, PRIOR, MASKED))
-        raise SettingsError(f"{setting} must be a folder, a .zip, {WORLD} or {known}; got {path!r}")
-    folder = store.cache_home() / "concepts" / name
-    _write_once(name, folder)
-    return folder
-
-
-_written: dict[Path, list[Path]] = {}
-
-
-def _write_once(name: str, folder: Path) -> None:
-    """Draw a concept unless this process did so: it takes nearly a second."""
-    if folder not in _written or not all(path.is_file() for path in _written[folder]):
-        _written[folder] = write_masked(folder) if name == MASKED else write_concept(name, folder)
 
 
 def _read_world(subset: Subset, position: int, buckets: BucketSettings) -> Reading:

@@ -139,21 +139,24 @@ def defaults(settings: BaseSettings, machine: Machine) -> tuple[Advice, ...]:
         if known is None:
             return ()
         family = module(known.family)
-        return _completed(family, family.TITLE, known.native_px, machine)
+        masks = _masks(family.TITLE, inpaints="inpaint" in settings.path.lower())
+        return completed(_completed(family, family.TITLE, known.native_px, machine), masks)
     source = locate(settings)
     if is_critters(settings.path):
-        return completed(CRITTERS, _masks(source), CRITTERS_MASKS if source.inpaints else ())
+        masks = _masks(source.title, inpaints=source.inpaints)
+        return completed(CRITTERS, masks, CRITTERS_MASKS if source.inpaints else ())
     family = module(source.family)
     native_px = family.describe(source, settings).native_px
-    return completed(_completed(family, source.title, native_px, machine), _masks(source))
+    masks = _masks(source.title, inpaints=source.inpaints)
+    return completed(_completed(family, source.title, native_px, machine), masks)
 
 
-def _masks(source: Source) -> tuple[Advice, ...]:
+def _masks(title: str, *, inpaints: bool) -> tuple[Advice, ...]:
     """Whether a base fills in masks."""
-    if source.inpaints:
+    if inpaints:
         why = "it fills in masks: files beside the pictures, or random ones"
         return (Advice("data.inpainting", {}, why),)
-    why = f"{source.title} takes a prompt alone"
+    why = f"{title} takes a prompt alone"
     names = ("data.inpainting", "sampling.fill")
     return tuple(Advice(name, None, why, accepted=(None,)) for name in names)
 

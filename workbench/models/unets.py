@@ -239,7 +239,7 @@ def sample_by_pipeline(
     running.scheduler = make_scheduler(family.process, options)
     # With text encoders it would cast the prompts to their dtype, which a fine-tuned U-Net left.
     running.text_encoder = running.text_encoder_2 = None
-    told = _embeddings(wanted, dtype)
+    told: dict[str, Any] = {**_embeddings(wanted, dtype)}
     if negative is not None:
         told |= {f"negative_{k}": v for k, v in _embeddings(negative, dtype).items()}
     rescale = guidance_rescale(family.process, options)

@@ -26,6 +26,8 @@ FOLDER = "fill"  # in a run
 MOST = 8  # pictures that a run keeps to fill in
 _OWN = "trained-on"  # begins the names of those that it trains on
 
+_TO_BLACK_OR_WHITE = [0] * 128 + [255] * 128
+
 Pair = tuple[Image.Image, Image.Image]
 
 
@@ -100,7 +102,7 @@ def given(folder: str | None, seeds: Sequence[int], size: tuple[int, int]) -> Gi
         (ImageOps.fit(picture, size, Image.Resampling.LANCZOS), ImageOps.fit(mask, size))
         for picture, mask in chosen
     ]
-    covers = tuple(mask.point(lambda value: 255 if value >= 128 else 0) for _, mask in fitted)
+    covers = tuple(mask.point(_TO_BLACK_OR_WHITE) for _, mask in fitted)
     return Given(tuple(picture for picture, _ in fitted), covers)
 
 

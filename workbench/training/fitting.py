@@ -1,6 +1,5 @@
 """Whether a recipe suits its base: asked once the base is loaded, before anything is computed."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from workbench import settings
@@ -17,8 +16,9 @@ from workbench.recipe import Recipe
 from workbench.records import filling
 from workbench.settings import SettingsError
 from workbench.training.caching import why_live
+from workbench.training.devices import processes
 
-__all__ = ["require_fit", "with_fill", "with_masks", "with_prompts"]
+__all__ = ["require_fit", "with_masks", "with_prompts", "with_samples"]
 
 _NUM_PROMPTS = 3  # taken from the captions where the recipe names none
 
@@ -64,26 +64,36 @@ def with_prompts(recipe: Recipe, dataset: Dataset, train: list[int]) -> Recipe:
     return settings.replace(recipe, sampling=sampling)
 
 
-def with_fill(
-    recipe: Recipe, dataset: Dataset, records: Sequence[int], *, folder: Path, write: bool
+def with_samples(
+    recipe: Recipe,
+    family: Family,
+    dataset: Dataset,
+    *,
+    split: tuple[list[int], list[int]],
+    folder: Path,
 ) -> Recipe:
-    """Keep in the run what its samples fill in, so that they can be drawn again anywhere.
+    """Fill in what a recipe leaves open of its samples: prompts, and pictures to fill in.
 
     Args:
-        recipe: `sampling.fill` may be absent.
+        recipe: `sampling.prompts` and `sampling.fill` may be absent.
+        family: the loaded base.
         dataset: the pictures.
-        records: indices of those to take, in this order.
-        folder: the run folder.
-        write: this process does so.
+        split: record indices trained on, and held out.
+        folder: the run folder; the pictures are kept there, so that samples can be drawn again.
     Returns:
-        A recipe whose samples fill in the pictures in the folder.
+        A recipe that names its prompts, and the pictures in the folder.
     Raises:
         SettingsError: `sampling.fill` cannot be used.
     """
+    train, held_out = split
+    recipe = with_prompts(recipe, dataset, train)
+    if not family.inpaints:
+        return recipe
     place, fill = (folder / filling.FOLDER).absolute(), recipe.sampling.fill
-    if write:
+    if processes().is_main_process:
+        own = [*sorted(dataset.priors), *held_out, *train]
         fill = None if fill == str(place) else fill
-        filling.keep(dataset, records, fill=fill, seed=recipe.training.seed, folder=place)
+        filling.keep(dataset, own, fill=fill, seed=recipe.training.seed, folder=place)
     return settings.replace(recipe, sampling=settings.replace(recipe.sampling, fill=str(place)))
 
 

@@ -17,9 +17,10 @@ from workbench.records.lock import RunLock
 from workbench.records.log import EventLog, read_milestones
 from workbench.settings import SettingsError
 from workbench.training import leaving, loop, saving
+from workbench.training.devices import processes
 from workbench.training.state import RunState, StopReason
 from workbench.training.step import NotFinite
-from workbench.training.trainer import Trainer, processes
+from workbench.training.trainer import Trainer
 
 _LONGEST_NAME = 80  # samples/step-123456/12-forty letters of the prompt-1234567890.png
 Observer = Callable[["Run", Event], Iterable[Event]]

@@ -2,10 +2,8 @@
 
 import contextlib
 import gc
-import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,14 +37,13 @@ from workbench.training.caching import (
     said_of_texts,
     why_live,
 )
-from workbench.training.fitting import require_fit, with_fill, with_masks, with_prompts
+from workbench.training.devices import make_accelerator
+from workbench.training.fitting import require_fit, with_masks, with_samples
 from workbench.training.preserving import uncalled_texts
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator, PartialState
+    from accelerate import Accelerator
     from accelerate.optimizer import AcceleratedOptimizer
-
-_MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
 class Denoiser(nn.Module):
@@ -215,7 +212,7 @@ def assemble(
         SettingsError, FileRefused: the recipe, the base or the data cannot be used as they are.
     """
     gc.collect()  # an earlier run's model may sit in a reference cycle and fill the device
-    accelerator = _accelerator(recipe, folder)
+    accelerator = make_accelerator(recipe, folder)
     yield Preparing(stage="reading images", done=0, total=1)
     recipe = with_masks(recipe)
     if dataset is None or dataset.settings != recipe.data:
@@ -225,10 +222,7 @@ def assemble(
     family = models.load(
         recipe.base, device=accelerator.device, max_tokens=recipe.data.captions.max_tokens
     )
-    recipe = with_prompts(recipe, dataset, train)
-    if family.inpaints:
-        own = [*sorted(dataset.priors), *held_out, *train]
-        recipe = with_fill(recipe, dataset, own, folder=folder, write=accelerator.is_main_process)
+    recipe = with_samples(recipe, family, dataset, split=(train, held_out), folder=folder)
     adapter = recipe.adapter.attach(
         family.parts,
         family.targets,
@@ -361,51 +355,3 @@ def _require_schedule(recipe: Recipe, total_steps: int | None) -> None:
             f"schedule.kind must be 'constant' for optimizer.kind = {recipe.optimizer.kind!r}, "
             f"which averages in place of lowering the rate, got {recipe.schedule.kind!r}"
         )
-
-
-def processes() -> "PartialState":
-    """The processes that train together, as torchrun or accelerate launched them.
-
-    Returns:
-        accelerate's `PartialState`: rank, number of processes, device.
-    """
-    from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
-
-    # The other processes wait while the first fills the caches and draws the samples.
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(hours=12))
-
-
-def _accelerator(recipe: Recipe, folder: Path) -> "Accelerator":
-    """Device, precision and processes, as the environment and the recipe say."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-    from accelerate.utils import DistributedDataParallelKwargs
-
-    precision = recipe.training.precision
-    # accelerate keeps the first precision of a process for ever; each run brings its own.
-    AcceleratorState._reset_state()
-    device = processes().device
-    assert device is not None
-    if precision == "float16" and device.type == "cpu":
-        raise SettingsError(
-            "training.precision must be float32 or bfloat16 on a CPU, got 'float16'; "
-            "float16 needs a GPU that scales the loss"
-        )
-    native = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "bfloat16" and not native:
-        raise SettingsError(
-            "training.precision = 'bfloat16' is only emulated on "
-            f"{torch.cuda.get_device_name()}; set base.dtype=float16 training.precision=float16, "
-            "or float32 for a flow-matching base"
-        )
-    if recipe.training.deterministic:
-        # Without it cuBLAS refuses every matrix product under deterministic algorithms.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(recipe.training.deterministic)
-    return Accelerator(
-        mixed_precision=_MIXED[precision],
-        log_with=list(recipe.trackers) or None,
-        project_dir=str(folder / "trackers"),
-        kwargs_handlers=[DistributedDataParallelKwargs()],
-    )
