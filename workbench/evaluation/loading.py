@@ -206,11 +206,15 @@ def wanted(recipe: Recipe) -> Wanted:
     Args:
         recipe: of the run.
     Returns:
-        Prompts with the first subset's words in place, and how to draw them.
+        Prompts with the first subset's words in place, and how to draw them: whole pictures where
+        those that a base for inpainting filled in are gone.
     """
     subset = recipe.data.subsets[0]
     prompts = filled_prompts(recipe.sampling, subset.trigger, subset.class_word)
-    return Wanted(prompts, recipe.sampling, subset.trigger, subset.class_word)
+    how = recipe.sampling
+    if how.fill is not None and not Path(how.fill).is_dir():  # a LoRA file without its run
+        how = settings.replace(how, fill=None)
+    return Wanted(prompts, how, subset.trigger, subset.class_word)
 
 
 def with_file(trained: Trained, path: Path) -> Trained:
@@ -291,10 +295,8 @@ def _trained(
     family: "Family", adapter: "AttachedAdapter", fixed: FixedInputs, *, path: Path, recipe: Recipe
 ) -> Trained:
     found = wanted(recipe)
-    how, words = found.sampling, (found.trigger, found.class_word)
-    if how.fill is not None and not Path(how.fill).is_dir():  # a file without its run
-        how = settings.replace(how, fill=None)
-    return Trained(family, adapter, path, fixed, found.prompts, how, *words)
+    words = found.trigger, found.class_word
+    return Trained(family, adapter, path, fixed, found.prompts, found.sampling, *words)
 
 
 def _fixed(family: "Family", asked: Wanted) -> FixedInputs:

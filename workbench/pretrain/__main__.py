@@ -5,7 +5,8 @@ Each stage draws its pictures itself, saves where it stands every two minutes, a
 there when it is started again with the same folder.
 
 The base that fills in: `pictures` writes what it learns from and `widen` what it begins as;
-`workbench train` trains it by critters-inpainting-base.toml beside this file; `pack` takes what ships from its folder.
+`workbench train` trains it by critters-inpainting-base.toml beside this file; `pack` takes what
+ships from its folder.
 """
 
 import argparse
