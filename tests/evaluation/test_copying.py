@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
+import pytest
 from PIL import Image, ImageFilter
 from tiny_recipes import tiny_recipe, write_photos
 
 from workbench.critters.draw import world
-from workbench.evaluation.copying import likeness
+from workbench.evaluation.copying import COPY, copies, copy_limit, likeness
 from workbench.records.events import Sampled, SampledPicture
 
 
@@ -54,3 +56,21 @@ def test_nothing_to_compare(tmp_path: Path):
 
     (tmp_path / "recipe.toml").write_text(Recipe.preset("critters").to_toml())
     assert likeness(tmp_path, []) is None
+
+
+def test_few_pictures_can_be_copied_too() -> None:
+    """Of [.5, .6, .95, .99] the ninth decile is extrapolated to 1.01, where nothing is a copy."""
+    assert copy_limit([0.5, 0.6, 0.95, 0.99]) == 0.99
+    assert copy_limit([0.9, 0.91, 0.92, 0.93]) == COPY
+    assert copy_limit([0.97, 0.97]) == pytest.approx(0.97)
+    assert copy_limit([]) == copy_limit([-1.0]) == COPY
+    many = [k / 100 for k in range(90, 100)]  # as before: 9.9th of ten, .98 + .9 * .01
+    assert copy_limit(many) == pytest.approx(0.989)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_sample_that_is_a_training_picture_is_found_whatever_their_number(count: int) -> None:
+    known = np.eye(5)[:count]
+    near = known[0] + 0.1 * np.eye(5)[4]
+    shown = np.stack([near / np.linalg.norm(near), np.eye(5)[4]])
+    assert copies(shown, known) == [0]

@@ -61,7 +61,7 @@ class Known:
         among = self._vectors @ self._vectors.T
         np.fill_diagonal(among, -1.0)
         nearest = among.max(axis=1).tolist()
-        self._limit = copy_limit(nearest) if len(nearest) > 2 else 1.0
+        self._limit = copy_limit(nearest)
 
     def nearest(self, samples: Sequence[Image.Image]) -> list[Near]:
         """Find the nearest training picture of each sample.
@@ -190,13 +190,11 @@ def copies(shown: np.ndarray, known: np.ndarray) -> list[int]:
 
     Args:
         shown: unit vectors of the samples, (N, D).
-        known: of the training pictures, (M, D), at least three.
+        known: of the training pictures, (M, D), at least one.
     Returns:
         Numbers of the samples that are nearer to one than nine in ten training pictures are to
         another, and nearer than `COPY`.
     """
-    if len(known) < 3:
-        return []
     among = known @ known.T
     np.fill_diagonal(among, -1.0)
     limit = copy_limit(among.max(axis=1).tolist())
@@ -207,8 +205,20 @@ def copy_limit(among: Sequence[float]) -> float:
     """Say how near to a training picture a copy is.
 
     Args:
+        among: similarity of each training picture to the nearest other one.
+    Returns:
+        Cosine, at least `COPY`; one picture alone does not say how alike such pictures are.
+    """
+    return COPY if len(among) < 2 else max(COPY, usual(among))
+
+
+def usual(among: Sequence[float]) -> float:
+    """Say how alike training pictures are to their nearest others, but for one in ten.
+
+    Args:
         among: similarity of each training picture to the nearest other one, at least two.
     Returns:
-        Cosine.
+        Cosine: the ninth decile, which of a few pictures is extrapolated, even beyond 1, and
+        therefore the largest of them at most.
     """
-    return max(COPY, statistics.quantiles(among, n=10)[-1])
+    return min(max(among), statistics.quantiles(among, n=10)[-1])

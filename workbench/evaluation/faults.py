@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from workbench.evaluation.copying import copy_limit
+from workbench.evaluation.copying import copy_limit, usual
 from workbench.evaluation.results import Fault
 from workbench.records.events import (
     Event,
@@ -293,7 +293,6 @@ def _copying(seen: Seen) -> Fault | None:
     if not found or not found[-1].pictures or len(found[-1].among_training) < 2:
         return None
     last = found[-1]
-    usual = statistics.quantiles(last.among_training, n=10)[-1]
     copies = [p for p in last.pictures if p.similarity >= copy_limit(last.among_training)]
     if not copies:
         return None
@@ -304,7 +303,8 @@ def _copying(seen: Seen) -> Fault | None:
         "train shorter, take a lower adapter.rank, or add pictures",
         (
             f"{nearest.path} is {nearest.similarity:.3f} alike to {nearest.nearest} "
-            f"({last.features}); training pictures are up to {usual:.3f} alike among themselves.",
+            f"({last.features}); training pictures are up to {usual(last.among_training):.3f} "
+            "alike among themselves.",
         ),
     )
 

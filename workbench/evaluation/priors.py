@@ -13,13 +13,12 @@ from pathlib import Path
 
 from workbench import store
 from workbench.data.dataset import Dataset, index
-from workbench.evaluation.compare import leak_of
 from workbench.evaluation.copying import kinds, training_pictures
 from workbench.evaluation.drawing import draw_jobs
 from workbench.evaluation.experiment import Variant, variants
 from workbench.evaluation.features import critters
+from workbench.evaluation.leak import measure_leak
 from workbench.evaluation.loading import Trained, open_trained
-from workbench.evaluation.results import Leak
 from workbench.recipe import Recipe
 from workbench.settings import SettingsError, as_dict
 from workbench.training.prior import PriorSettings
@@ -49,7 +48,7 @@ class Study:
         seeds: of training, each cell once with each.
         weights: lambda, the loss weight of the prior's pictures.
         num_prior: pictures that the base draws; `critters:prior` has 16.
-        num_prompts: of each kind, 8 at most.
+        num_prompts: of each kind, and pictures that the model is asked about; 8 at most.
         sources: which priors: "drawn" (`critters:prior`), "base-drawn" (`make-prior`).
     """
 
@@ -230,7 +229,7 @@ def measured(folder: Path, study: Study, *, dataset: Dataset) -> Measured:
     Returns:
         Likeness and leak.
     Raises:
-        SettingsError: the leak cannot be measured.
+        SettingsError: no picture of the concept is there.
     """
     trigger = str(dataset.settings.subsets[0].trigger)
     wanted = prompts(study, trigger)
@@ -241,9 +240,7 @@ def measured(folder: Path, study: Study, *, dataset: Dataset) -> Measured:
             likeness = {kind: tuple(kept["likeness"][kind]) for kind in ASKED}
             return Measured(likeness, tuple(kept["leak"]))
     trained = open_trained(folder)
-    leak = leak_of(trained, dataset, unrelated=False)
-    if not isinstance(leak, Leak):
-        raise SettingsError(f"{folder}: {leak}")
+    leak = measure_leak(trained, dataset, num_prompts=study.num_prompts, unrelated=False)
     found = Measured(_likeness(trained, wanted, dataset), leak.values)
     store.write_json(path, {"asked": asked, "likeness": found.likeness, "leak": found.leak})
     return found
