@@ -3,14 +3,14 @@
 import torch
 from torch.utils._pytree import tree_leaves
 
-from workbench.optim.base import OptimizerSettings
+from workbench.optim.optimizers import Optimizer
 
 __all__ = ["state_bytes_per_weight"]
 
 _SIDE = 1024  # so large that what 8-bit optimizers keep once does not count
 
 
-def state_bytes_per_weight(settings: OptimizerSettings, dtype: torch.dtype) -> float:
+def state_bytes_per_weight(settings: Optimizer, dtype: torch.dtype) -> float:
     """Take one step with a matrix and weigh what the optimizer then keeps.
 
     Args:
