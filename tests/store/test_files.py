@@ -123,3 +123,19 @@ def test_cache_home_follows_the_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("WORKBENCH_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert store.cache_home() == tmp_path / "lora-workbench"
+
+
+def test_halves_of_killed_processes_are_removed_and_no_others(tmp_path):
+    """The name is that which a write gives; one of a process that lives may still be written."""
+    (tmp_path / "lora").mkdir()
+    with pytest.raises(KeyboardInterrupt), store.replacing(tmp_path / "lora" / "a") as half:
+        name = half.name
+        raise KeyboardInterrupt
+    mark, _, thread = name.removeprefix(".").removesuffix(".tmp").split(".")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    kept = [f".{mark}.{os.getppid()}.{thread}.tmp", "notes.tmp", ".mine.tmp"]
+    for each in (f".{mark}.{dead.pid}.{thread}.tmp", name, *kept):
+        (tmp_path / "lora" / each).write_bytes(b"half")
+    store.clear_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path / "lora")) == sorted(kept)

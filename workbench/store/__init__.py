@@ -6,6 +6,7 @@ from workbench.store.drives import DriveWatch, Silence
 from workbench.store.files import (
     FileRefused,
     cache_home,
+    clear_leftovers,
     free_bytes,
     no_room,
     read_json,
@@ -74,6 +75,7 @@ __all__ = [
     "LazyTensor",
     "Silence",
     "cache_home",
+    "clear_leftovers",
     "file_hash",
     "free_bytes",
     "hub_config",

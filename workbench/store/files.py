@@ -5,13 +5,18 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from workbench.store.systems import patiently
+
+_LEFTOVER = re.compile(r"\.[0-9a-f]{12}\.(\d+)\.\d+\.tmp")  # as `replacing` names it
 
 
 class FileRefused(ValueError):
@@ -135,6 +140,19 @@ def replacing(path: Path) -> Iterator[Path]:
             sync(path.parent)
     finally:
         patiently(lambda: temporary.unlink(missing_ok=True))
+
+
+def clear_leftovers(folder: str | Path) -> None:
+    """Remove the halves of files that killed processes were writing; see `replacing`.
+
+    Args:
+        folder: looked through with all that is in it. Files of other living processes stay.
+    """
+    for path in Path(folder).rglob(".*.tmp"):
+        found = _LEFTOVER.fullmatch(path.name)
+        if found and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1]))):
+            with contextlib.suppress(OSError):  # it costs room, and nothing else
+                path.unlink()
 
 
 def read_text(path: str | Path) -> str:

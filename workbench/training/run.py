@@ -174,6 +174,7 @@ class Run:
         with self._writable():
             store.try_longest_name(self.folder, max(_LONGEST_NAME, 30 + len(self.recipe.name)))
             self.control.clear()
+            store.clear_leftovers(self.folder)
             if not self.state.resuming:
                 store.write_text(self.folder / "recipe.toml", self.recipe.to_toml())
 
