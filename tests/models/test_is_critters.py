@@ -61,7 +61,12 @@ def test_the_name_the_path_and_a_copy_are_the_same_to_everybody(copy: Path) -> N
     for path in ("critters", str(CRITTERS), str(copy)):
         recipe = preset.override([f"base.path={path}", "length.steps=170"])
         assert look(recipe.base).is_critters
-        assert loading.defaults(recipe.base, HERE) == ADVICE
+        advised = loading.defaults(recipe.base, HERE)
+        assert advised[: len(ADVICE)] == ADVICE
+        assert {one.setting: one.value for one in advised[len(ADVICE) :]} == {
+            "data.inpainting": None,
+            "sampling.fill": None,
+        }
         assert at_hand(recipe.base.path).name == "critters' CLIP"
         assert likeness_of(recipe) is not None
         assert {one.setting: one.value for one in intents.advise("style", recipe)}[

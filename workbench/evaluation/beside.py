@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from workbench.records import filling
 from workbench.records import votes as records
 from workbench.records.events import Event, Saved
 from workbench.settings import SettingsError
@@ -49,6 +48,7 @@ def fields(
     """
     from workbench.evaluation.ballots import BASE
     from workbench.evaluation.votes import tallies
+    from workbench.records import filling
 
     saved = [e for e in events if isinstance(e, Saved) and e.final and e.what == "lora"]
     name = Path(saved[-1].path).stem if saved else folder.name
@@ -75,6 +75,8 @@ def given(folder: Path, comparison: "Comparison | None") -> "dict[int, Image]":
     Returns:
         Seed to picture, stripes over what was filled in; empty for any other base.
     """
+    from workbench.records import filling
+
     place = folder / filling.FOLDER
     if comparison is None or not place.is_dir():
         return {}
